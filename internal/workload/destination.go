@@ -1,0 +1,50 @@
+package workload
+
+import "net/netip"
+
+// ExistingAuthorization is what happens to an Authorization field that the
+// program itself sent to a registered destination.
+type ExistingAuthorization string
+
+// The choices for a program's own Authorization field.
+const (
+	ReplaceAuthorization ExistingAuthorization = "replace" // all copies give way to ours; the default
+	KeepAuthorization    ExistingAuthorization = "keep"    // the request is left untouched
+	RefuseAuthorization  ExistingAuthorization = "refuse"  // 403
+)
+
+// OnFailure is what happens to a request whose identity or token is missing.
+type OnFailure string
+
+// The choices for a missing identity or token.
+const (
+	FailClosed OnFailure = "closed" // 503; the default
+	FailOpen   OnFailure = "open"   // forwarded without a token
+)
+
+// Destination is a registered destination and the rule for requests to it. It is
+// made by the registry from a validated configuration; do not change one.
+type Destination struct {
+	Name      string
+	Hosts     []string       // normalised: lower case, no trailing dot; "*.example.org" or an IP literal without brackets
+	Ports     []uint16       // at least one
+	Addresses []netip.Prefix // optional: narrow what is watched, and verify plaintext
+	Audience  string         // exactly one, or empty for sources that need none
+	// Identities lists the names of the identities that get a token here.
+	Identities            []string
+	Enforce               bool
+	ExistingAuthorization ExistingAuthorization
+	OnFailure             OnFailure
+	Methods               []string // upper case; empty means any
+	Paths                 []string // prefixes ending in "/", or exact paths; empty means any
+}
+
+// Lists reports whether the identity gets a token at this destination.
+func (d *Destination) Lists(identity string) bool {
+	for _, name := range d.Identities {
+		if name == identity {
+			return true
+		}
+	}
+	return false
+}
