@@ -1,0 +1,122 @@
+package jose
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
+)
+
+// ES256 is the algorithm of every EC P-256 key (RFC 7518 section 3.4).
+const ES256 = "ES256"
+
+// coordinateBytes is the length of a P-256 coordinate (RFC 7518 section 6.2.1.2).
+const coordinateBytes = 32
+
+// base64url is the encoding of RFC 7515: no padding, no stray bits.
+var base64url = base64.RawURLEncoding.Strict()
+
+// PublicKey is a validated public key with the one algorithm it is used with.
+// Only NewPublicKey and ParsePublicKey make one; it is immutable.
+type PublicKey struct {
+	key        *ecdsa.PublicKey
+	canonical  string
+	thumbprint string
+}
+
+// jwkMembers are the members of a public EC key that we read, and those that we
+// tolerate. A private key ("d") or anything else is refused.
+type jwkMembers struct {
+	KeyType   string   `json:"kty"`
+	Curve     string   `json:"crv"`
+	X         string   `json:"x"`
+	Y         string   `json:"y"`
+	Algorithm string   `json:"alg"`
+	Use       string   `json:"use"`
+	KeyID     string   `json:"kid"`
+	KeyOps    []string `json:"key_ops"`
+}
+
+// ParsePublicKey reads a JWK (RFC 7517) that holds an EC P-256 public key.
+func ParsePublicKey(jwk []byte) (PublicKey, error) {
+	var m jwkMembers
+	if err := strictjson.Unmarshal(jwk, &m); err != nil {
+		return PublicKey{}, fmt.Errorf("parse jwk: %w", err)
+	}
+	switch {
+	case m.KeyType != "EC" || m.Curve != "P-256":
+		return PublicKey{}, errors.New("parse jwk: only EC keys on P-256 are accepted")
+	case m.Algorithm != "" && m.Algorithm != ES256:
+		return PublicKey{}, errors.New("parse jwk: alg is not ES256")
+	case m.Use != "" && m.Use != "sig":
+		return PublicKey{}, errors.New("parse jwk: use is not sig")
+	}
+	point := []byte{4} // uncompressed, SEC 1 section 2.3.4
+	for _, coordinate := range []string{m.X, m.Y} {
+		raw, err := decode(coordinate)
+		if err != nil || len(raw) != coordinateBytes {
+			return PublicKey{}, fmt.Errorf("parse jwk: a coordinate is not %d bytes in base64url", coordinateBytes)
+		}
+		point = append(point, raw...)
+	}
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		return PublicKey{}, errors.New("parse jwk: the point is not on P-256")
+	}
+	return NewPublicKey(key)
+}
+
+// NewPublicKey describes an EC P-256 key.
+func NewPublicKey(key *ecdsa.PublicKey) (PublicKey, error) {
+	if key.Curve != elliptic.P256() {
+		return PublicKey{}, fmt.Errorf("describe key: curve is %s, not P-256", key.Params().Name)
+	}
+	point, err := key.Bytes()
+	if err != nil {
+		return PublicKey{}, fmt.Errorf("describe key: %w", err)
+	}
+	x, y := point[1:1+coordinateBytes], point[1+coordinateBytes:]
+	// The members of RFC 7638 section 3.2, in their order, without white space.
+	canonical := fmt.Sprintf(`{"crv":"P-256","kty":"EC","x":"%s","y":"%s"}`,
+		base64url.EncodeToString(x), base64url.EncodeToString(y))
+	return PublicKey{key: key, canonical: canonical, thumbprint: Digest([]byte(canonical))}, nil
+}
+
+// JWK returns the key as a canonical JWK (RFC 7638) without further members.
+func (k PublicKey) JWK() string { return k.canonical }
+
+// Thumbprint returns the key's SHA-256 thumbprint (RFC 7638) in base64url.
+func (k PublicKey) Thumbprint() string { return k.thumbprint }
+
+// Algorithm returns the one algorithm the key is used with.
+func (k PublicKey) Algorithm() string { return ES256 }
+
+// Published returns the key as a member of a JWK set, with kid, alg and use.
+func (k PublicKey) Published() (json.RawMessage, error) {
+	var members map[string]string
+	if err := json.Unmarshal([]byte(k.canonical), &members); err != nil {
+		return nil, fmt.Errorf("publish key: %w", err)
+	}
+	members["kid"], members["alg"], members["use"] = k.thumbprint, ES256, "sig"
+	return json.Marshal(members)
+}
+
+// decode reads base64url without padding. (encoding/base64 skips line breaks.)
+func decode(s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, errors.New("decode base64url: line break")
+	}
+	return base64url.DecodeString(s)
+}
+
+// Digest returns the SHA-256 of data in base64url, as JOSE writes digests.
+func Digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return base64url.EncodeToString(sum[:])
+}

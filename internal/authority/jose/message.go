@@ -1,0 +1,139 @@
+package jose
+
+import (
+	"crypto/ecdsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/lestrrat-go/jwx/v2/jwa"
+	"github.com/lestrrat-go/jwx/v2/jws"
+
+	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
+)
+
+// MaxLength bounds a compact JWS.
+const MaxLength = 8 << 10
+
+// Message is a parsed JWS whose header is acceptable. Nothing of it may be
+// believed before Verify.
+type Message struct {
+	header    Header
+	claims    Claims
+	signed    string // header "." payload, as sent
+	signature []byte
+}
+
+// Header is what we read and write of a protected header.
+type Header struct {
+	Algorithm string
+	KeyID     string // "" where absent
+	Type      string // "" where absent
+}
+
+// forbiddenHeaders name a key or a rule of the sender's own choice.
+var forbiddenHeaders = []string{"jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256", "crit", "b64", "zip", "enc"}
+
+// Parse splits a compact JWS and checks the shape of its header and claims.
+func Parse(compact string) (*Message, error) {
+	if len(compact) > MaxLength {
+		return nil, fmt.Errorf("parse JWS: longer than %d bytes", MaxLength)
+	}
+	parts := strings.Split(compact, ".")
+	if len(parts) != 3 {
+		return nil, errors.New("parse JWS: not three parts")
+	}
+	var raw [3][]byte
+	for i, part := range parts {
+		decoded, err := decode(part)
+		if err != nil {
+			return nil, errors.New("parse JWS: a part is not base64url")
+		}
+		raw[i] = decoded
+	}
+	header, err := parseHeader(raw[0])
+	if err != nil {
+		return nil, fmt.Errorf("parse JWS header: %w", err)
+	}
+	claims, err := strictjson.Object(raw[1])
+	if err != nil {
+		return nil, fmt.Errorf("parse JWS claims: %w", err)
+	}
+	return &Message{
+		header:    header,
+		claims:    Claims{members: claims},
+		signed:    compact[:len(parts[0])+1+len(parts[1])],
+		signature: raw[2],
+	}, nil
+}
+
+func parseHeader(data []byte) (Header, error) {
+	members, err := strictjson.Object(data)
+	if err != nil {
+		return Header{}, err
+	}
+	for _, name := range forbiddenHeaders {
+		if _, present := members[name]; present {
+			return Header{}, fmt.Errorf("member %q is refused", name)
+		}
+	}
+	var h Header
+	for name, target := range map[string]*string{"alg": &h.Algorithm, "kid": &h.KeyID, "typ": &h.Type} {
+		if value, present := members[name]; present {
+			if err := parseString(value, target); err != nil {
+				return Header{}, fmt.Errorf("member %q is not a string", name)
+			}
+		}
+	}
+	return h, nil
+}
+
+// Type returns the header's typ, or "". It is signed, but not verified yet.
+func (m *Message) Type() string { return m.header.Type }
+
+// Unverified returns a string claim before its signature was checked: only good
+// for finding the key to check it with.
+func (m *Message) Unverified(name string) (string, error) { return m.claims.String(name) }
+
+// Verify checks the signature with key, under key's algorithm, and returns the
+// claims. A header that names another algorithm or another key is refused.
+func (m *Message) Verify(key PublicKey) (Claims, error) {
+	if m.header.Algorithm != key.Algorithm() {
+		return Claims{}, errors.New("verify JWS: the header names another algorithm than the key's")
+	}
+	if m.header.KeyID != "" && m.header.KeyID != key.Thumbprint() {
+		return Claims{}, errors.New("verify JWS: the header names another key")
+	}
+	verifier, err := jws.NewVerifier(jwa.ES256)
+	if err != nil {
+		return Claims{}, fmt.Errorf("verify JWS: %w", err)
+	}
+	if err := verifier.Verify([]byte(m.signed), m.signature, key.key); err != nil {
+		return Claims{}, errors.New("verify JWS: the signature does not fit the key")
+	}
+	return m.claims, nil
+}
+
+// Sign returns claims, which must marshal to an object, as a compact JWS by key.
+// The header's algorithm is ES256, and its kid the one given.
+func Sign(key *ecdsa.PrivateKey, keyID, typ string, claims any) (string, error) {
+	header, err := json.Marshal(map[string]string{"alg": ES256, "kid": keyID, "typ": typ})
+	if err != nil {
+		return "", fmt.Errorf("sign JWS: %w", err)
+	}
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return "", fmt.Errorf("sign JWS: %w", err)
+	}
+	signed := base64url.EncodeToString(header) + "." + base64url.EncodeToString(payload)
+	signer, err := jws.NewSigner(jwa.ES256)
+	if err != nil {
+		return "", fmt.Errorf("sign JWS: %w", err)
+	}
+	signature, err := signer.Sign([]byte(signed), key)
+	if err != nil {
+		return "", fmt.Errorf("sign JWS: %w", err)
+	}
+	return signed + "." + base64url.EncodeToString(signature), nil
+}

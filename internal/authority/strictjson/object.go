@@ -1,0 +1,164 @@
+package strictjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxMembers bounds the members of one object.
+const MaxMembers = 256
+
+// maxNameInError bounds how much of a foreign member name an error repeats.
+const maxNameInError = 40
+
+// Object parses data as one JSON object and returns its members, unparsed. A
+// repeated member, trailing data and invalid UTF-8 are errors.
+func Object(data []byte) (map[string]json.RawMessage, error) {
+	if !utf8.Valid(data) {
+		return nil, errors.New("parse JSON: not valid UTF-8")
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if err := expectDelim(dec, '{'); err != nil {
+		return nil, err
+	}
+	members := make(map[string]json.RawMessage)
+	for dec.More() {
+		name, err := memberName(dec)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := members[name]; twice {
+			return nil, fmt.Errorf("parse JSON: member %s occurs twice", quote(name))
+		}
+		if len(members) == MaxMembers {
+			return nil, fmt.Errorf("parse JSON: more than %d members", MaxMembers)
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, fmt.Errorf("parse JSON: value of member %s is not valid", quote(name))
+		}
+		members[name] = value
+	}
+	if err := expectDelim(dec, '}'); err != nil {
+		return nil, err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("parse JSON: something follows the object")
+	}
+	return members, nil
+}
+
+// Unmarshal parses data as one JSON object into the struct that v points to. Each
+// member must be named, exactly, by a json tag of the struct. A field whose type
+// is a struct, or a pointer to one, is read just as strictly.
+func Unmarshal(data []byte, v any) error {
+	target := reflect.ValueOf(v)
+	if target.Kind() != reflect.Pointer || target.Elem().Kind() != reflect.Struct {
+		return fmt.Errorf("parse JSON: target is %T, not a pointer to a struct", v)
+	}
+	return intoStruct(data, target.Elem())
+}
+
+func intoStruct(data []byte, target reflect.Value) error {
+	members, err := Object(data)
+	if err != nil {
+		return err
+	}
+	fields := fieldsByName(target)
+	for name, value := range members {
+		field, known := fields[name]
+		if !known {
+			return fmt.Errorf("parse JSON: unknown member %s", quote(name))
+		}
+		if err := intoField(value, field); err != nil {
+			return fmt.Errorf("member %s: %w", quote(name), err)
+		}
+	}
+	return nil
+}
+
+func intoField(value json.RawMessage, field reflect.Value) error {
+	if string(value) == "null" {
+		return nil
+	}
+	if field.Kind() == reflect.Pointer && isPlainStruct(field.Type().Elem()) {
+		field.Set(reflect.New(field.Type().Elem()))
+		field = field.Elem()
+	}
+	if isPlainStruct(field.Type()) {
+		return intoStruct(value, field)
+	}
+	if err := json.Unmarshal(value, field.Addr().Interface()); err != nil {
+		return fmt.Errorf("parse JSON: not a %s", describe(field.Type()))
+	}
+	return nil
+}
+
+// isPlainStruct reports whether t is a struct that does not parse itself.
+func isPlainStruct(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]())
+}
+
+func fieldsByName(target reflect.Value) map[string]reflect.Value {
+	fields := make(map[string]reflect.Value, target.NumField())
+	for i := range target.NumField() {
+		name, _, _ := strings.Cut(target.Type().Field(i).Tag.Get("json"), ",")
+		if name != "" && name != "-" {
+			fields[name] = target.Field(i)
+		}
+	}
+	return fields
+}
+
+// describe says in JSON's words what a Go type wants.
+func describe(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return describe(t.Elem())
+	case reflect.String:
+		return "string"
+	case reflect.Bool:
+		return "boolean"
+	case reflect.Slice:
+		return "list of " + describe(t.Elem()) + "s"
+	case reflect.Map:
+		return "object of " + describe(t.Elem()) + "s"
+	case reflect.Struct:
+		return "RFC 3339 time"
+	default:
+		return "whole number in range"
+	}
+}
+
+func expectDelim(dec *json.Decoder, want json.Delim) error {
+	tok, err := dec.Token()
+	if err != nil || tok != want {
+		return errors.New("parse JSON: not one complete object")
+	}
+	return nil
+}
+
+func memberName(dec *json.Decoder) (string, error) {
+	tok, err := dec.Token()
+	if err != nil {
+		return "", errors.New("parse JSON: not one complete object")
+	}
+	name, ok := tok.(string)
+	if !ok {
+		return "", errors.New("parse JSON: a member name is not a string")
+	}
+	return name, nil
+}
+
+func quote(name string) string {
+	if len(name) > maxNameInError {
+		name = name[:maxNameInError] + "…"
+	}
+	return fmt.Sprintf("%q", name)
+}
