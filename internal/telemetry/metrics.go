@@ -1,0 +1,140 @@
+package telemetry
+
+import (
+	"maps"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/lanyardhq/lanyard/internal/workload"
+)
+
+const (
+	// maxKernelCounters bounds what ObserveKernel's function may report.
+	maxKernelCounters = 128
+	// maxScrapes bounds concurrent scrapes; more get 503.
+	maxScrapes = 4
+)
+
+// requestLabels and fetchLabels are the label values of a request and of the
+// obtaining of a token.
+type (
+	requestLabels struct {
+		outcome               workload.Outcome
+		destination, identity string
+	}
+	fetchLabels struct{ result, identity string }
+)
+
+// The results of obtaining a token.
+const (
+	resultObtained = "obtained"
+	resultFailed   = "failed"
+)
+
+// metrics holds every number the product counts; it is a prometheus.Collector.
+type metrics struct {
+	requests    counters[requestLabels]
+	fetches     counters[fetchLabels]
+	spans       spanCounts
+	kernel      atomic.Pointer[func() map[string]uint64]
+	connections atomic.Pointer[func() int]
+	version     string
+	desc        descriptions
+}
+
+// spanCounts tells what became of the spans: those ended and neither exported
+// nor failed wait in the queue, or were dropped when it was full.
+type spanCounts struct{ ended, exported, failed atomic.Uint64 }
+
+type descriptions struct {
+	requests, fetches, kernel, connections, build, spans *prometheus.Desc
+}
+
+func newMetrics(version string) *metrics {
+	describe := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
+	return &metrics{
+		version: version,
+		requests: counters[requestLabels]{overflow: func(l requestLabels) requestLabels {
+			return requestLabels{l.outcome, overflowName, overflowName}
+		}},
+		fetches: counters[fetchLabels]{overflow: func(l fetchLabels) fetchLabels {
+			return fetchLabels{l.result, overflowName}
+		}},
+		desc: descriptions{
+			requests: describe(metricRequests, "Requests and connections by outcome.",
+				labelOutcome, labelDestination, labelIdentity),
+			fetches:     describe(metricFetches, "Tokens asked for at their issuer.", labelResult, labelIdentity),
+			kernel:      describe(metricKernel, "What the eBPF programs counted.", labelEvent),
+			connections: describe(metricConnections, "Connections held by the injector now."),
+			build:       describe(metricBuild, "Always 1; the labels say what runs.", labelVersion, labelGoVersion),
+			spans:       describe(metricSpans, "Trace spans by what became of them.", labelState),
+		},
+	}
+}
+
+// handler answers scrapes in the Prometheus exposition format.
+func (m *metrics) handler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(m, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(out chan<- *prometheus.Desc) {
+	d := &m.desc
+	for _, desc := range []*prometheus.Desc{d.requests, d.fetches, d.kernel, d.connections, d.build, d.spans} {
+		out <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(out chan<- prometheus.Metric) {
+	counter := func(desc *prometheus.Desc, value uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), labels...)
+	}
+	m.requests.each(func(l requestLabels, n uint64) {
+		counter(m.desc.requests, n, string(l.outcome), clean(l.destination), clean(l.identity))
+	})
+	m.fetches.each(func(l fetchLabels, n uint64) { counter(m.desc.fetches, n, l.result, clean(l.identity)) })
+	counter(m.desc.spans, m.spans.ended.Load(), "ended")
+	counter(m.desc.spans, m.spans.exported.Load(), "exported")
+	counter(m.desc.spans, m.spans.failed.Load(), "failed")
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	gauge(m.desc.build, 1, m.version, runtime.Version())
+	if open := m.connections.Load(); open != nil {
+		gauge(m.desc.connections, float64((*open)()))
+	}
+	if read := m.kernel.Load(); read != nil {
+		events := (*read)()
+		for i, name := range slices.Sorted(maps.Keys(events)) {
+			if i == maxKernelCounters {
+				break
+			}
+			counter(m.desc.kernel, events[name], clean(name))
+		}
+	}
+}
+
+// maxText bounds every text that a span or a metric carries, in bytes.
+const maxText = 1024
+
+// clean makes a text that came from outside fit for export: one byte that is not
+// UTF-8 would make the whole batch, or the whole scrape, fail.
+func clean(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText]
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}

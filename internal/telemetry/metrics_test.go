@@ -1,0 +1,193 @@
+package telemetry_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lanyardhq/lanyard/internal/telemetry"
+	"github.com/lanyardhq/lanyard/internal/workload"
+)
+
+func scrape(t *testing.T, r *telemetry.Recorder) string {
+	t.Helper()
+	answer := httptest.NewRecorder()
+	r.Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	if answer.Code != 200 {
+		t.Fatalf("scrape answered %d: %s", answer.Code, answer.Body)
+	}
+	return answer.Body.String()
+}
+
+// counted returns the value of a series, or "" where there is none.
+func counted(t *testing.T, r *telemetry.Recorder, series string) string {
+	t.Helper()
+	for line := range strings.SplitSeq(scrape(t, r), "\n") {
+		if value, ok := strings.CutPrefix(line, series+" "); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+func TestMetricsCountWhatHappened(t *testing.T) {
+	noExporter(t)
+	r := setup(t, nil)
+	r.ObserveKernel(func() map[string]uint64 { return map[string]uint64{"redirected": 7, "bystander": 9} })
+	r.ObserveConnections(func() int { return 3 })
+	r.Use(use())
+	r.Use(use())
+	failed := use()
+	failed.Outcome = workload.TokenUnavailable
+	r.Use(failed)
+	r.Obtained(telemetry.Obtaining{Identity: "billing"})
+	r.Obtained(telemetry.Obtaining{Identity: "billing", Err: errors.New("refused")})
+	for series, want := range map[string]string{
+		`lanyard_requests_total{destination="ledger",identity="billing",outcome="injected"}`:          "2",
+		`lanyard_requests_total{destination="ledger",identity="billing",outcome="token_unavailable"}`: "1",
+		`lanyard_token_fetches_total{identity="billing",result="obtained"}`:                           "1",
+		`lanyard_token_fetches_total{identity="billing",result="failed"}`:                             "1",
+		`lanyard_kernel_events_total{event="redirected"}`:                                             "7",
+		`lanyard_kernel_events_total{event="bystander"}`:                                              "9",
+		`lanyard_open_connections`: "3",
+	} {
+		if got := counted(t, r, series); got != want {
+			t.Errorf("%s is %q, want %s", series, got, want)
+		}
+	}
+	if !strings.Contains(scrape(t, r), `lanyard_build_info{go_version="go1.`) {
+		t.Error("no build info")
+	}
+	r.ObserveKernel(nil)
+	r.ObserveConnections(nil)
+	if strings.Contains(scrape(t, r), "redirected") {
+		t.Error("a removed source is still read")
+	}
+}
+
+func TestSeriesAreBounded(t *testing.T) {
+	noExporter(t)
+	r := setup(t, nil)
+	u := use()
+	for i := range 3000 {
+		u.Destination = fmt.Sprint("d", i)
+		r.Use(u)
+		r.Use(u)
+	}
+	if got := strings.Count(scrape(t, r), "\nlanyard_requests_total{"); got > 2049 {
+		t.Errorf("%d series", got)
+	}
+	const other = `lanyard_requests_total{destination="_other",identity="_other",outcome="injected"}`
+	if got := counted(t, r, other); got != fmt.Sprint(2*(3000-2048)) {
+		t.Errorf("beyond the bound %q were counted", got)
+	}
+}
+
+func TestKernelCountersAreBounded(t *testing.T) {
+	noExporter(t)
+	r := setup(t, nil)
+	r.ObserveKernel(func() map[string]uint64 {
+		events := map[string]uint64{}
+		for i := range 1000 {
+			events[fmt.Sprintf("event%04d\xff", i)] = 1
+		}
+		return events
+	})
+	if got := strings.Count(scrape(t, r), "\nlanyard_kernel_events_total{"); got != 128 {
+		t.Errorf("%d kernel counters", got)
+	}
+}
+
+func TestConcurrentUsesAreAllCounted(t *testing.T) {
+	noExporter(t)
+	r := setup(t, nil)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			u := use()
+			for i := range 500 {
+				u.Destination = fmt.Sprint("d", i%50)
+				r.Use(u)
+			}
+		})
+	}
+	all.Wait()
+	for i := range 50 {
+		series := fmt.Sprintf(`lanyard_requests_total{destination="d%d",identity="billing",outcome="injected"}`, i)
+		if got := counted(t, r, series); got != "80" {
+			t.Errorf("%s is %q", series, got)
+		}
+	}
+}
+
+func TestWarningsOfOneKindAreHeldBack(t *testing.T) {
+	noExporter(t)
+	var log bytes.Buffer
+	r := setup(t, slog.New(slog.NewTextHandler(&log, nil)))
+	u := use()
+	u.Outcome, u.Reason = workload.DestinationUnverified, errors.New("10.9.0.1 is not ledger.internal")
+	for range 5 {
+		r.Use(u)
+	}
+	u.Identity = "another"
+	r.Use(u)
+	if got := strings.Count(log.String(), "outcome=destination_unverified"); got != 2 {
+		t.Errorf("%d warnings: %s", got, log.String())
+	}
+	u.Identity, u.End = "billing", u.End.Add(11*time.Second)
+	r.Use(u)
+	if !strings.Contains(log.String(), "held_back=4") || !strings.Contains(log.String(), `err="10.9.0.1 is not ledger.internal"`) {
+		t.Errorf("log is %s", log.String())
+	}
+	if strings.Contains(log.String(), "level=DEBUG") {
+		t.Errorf("log is %s", log.String())
+	}
+}
+
+func TestDebugLogsEveryRequest(t *testing.T) {
+	noExporter(t)
+	var log bytes.Buffer
+	r := setup(t, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	u := use()
+	r.Use(u)
+	u.Outcome = workload.Refused
+	r.Use(u)
+	r.Use(u)
+	if got := strings.Count(log.String(), "msg=request "); got != 3 {
+		t.Errorf("%d lines: %s", got, log.String())
+	}
+}
+
+func TestUseWithoutExporterAllocatesNothing(t *testing.T) {
+	noExporter(t)
+	var log bytes.Buffer
+	r := setup(t, slog.New(slog.NewTextHandler(&log, nil)))
+	u := use()
+	r.Use(u)
+	if got := testing.AllocsPerRun(1000, func() { r.Use(u) }); got != 0 {
+		t.Errorf("%v allocations per use", got)
+	}
+}
+
+func BenchmarkUseWithoutExporter(b *testing.B) {
+	for _, name := range []string{"OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
+		b.Setenv(name, "")
+	}
+	r, err := telemetry.Setup(b.Context(), telemetry.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	u := use()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			r.Use(u)
+		}
+	})
+}

@@ -1,0 +1,36 @@
+package telemetry
+
+import "go.opentelemetry.io/otel/attribute"
+
+// The names of our spans and of the attributes for which OpenTelemetry has no
+// convention. Dashboards hold on to them: renaming one is a breaking change.
+const (
+	spanUse       = "use of a token"
+	spanObtaining = "obtaining of a token"
+
+	attributeOutcome     = attribute.Key("lanyard.outcome")          // workload.Outcome
+	attributeIdentity    = attribute.Key("lanyard.identity")         // name
+	attributeDestination = attribute.Key("lanyard.destination")      // name
+	attributeAudience    = attribute.Key("lanyard.audience")         // of the token
+	attributeTokenID     = attribute.Key("lanyard.token.id")         // jti
+	attributeExpiresIn   = attribute.Key("lanyard.token.expires_in") // seconds, from the end of the span
+)
+
+// The names of our metrics and their labels.
+const (
+	metricRequests    = "lanyard_requests_total"
+	metricFetches     = "lanyard_token_fetches_total"
+	metricKernel      = "lanyard_kernel_events_total"
+	metricConnections = "lanyard_open_connections"
+	metricBuild       = "lanyard_build_info"
+	metricSpans       = "lanyard_trace_spans_total"
+
+	labelOutcome     = "outcome"
+	labelDestination = "destination"
+	labelIdentity    = "identity"
+	labelResult      = "result"
+	labelEvent       = "event"
+	labelVersion     = "version"
+	labelGoVersion   = "go_version"
+	labelState       = "state"
+)
