@@ -35,11 +35,13 @@ const (
 type Flow struct {
 	Kind     FlowKind
 	Image    Image
-	UID, GID uint32         // effective ids, seen from the initial user namespace
-	CgroupID uint64         // cgroup2 id of the caller
-	NetNS    uint64         // cookie of the caller's network namespace
-	Client   netip.AddrPort // the caller's end, IPv4-mapped addresses unmapped
-	Original netip.AddrPort // where it wanted to go, unmapped
+	UID, GID uint32 // effective ids, seen from the initial user namespace
+	CgroupID uint64 // cgroup2 id of the caller
+	NetNS    uint64 // cookie of the caller's network namespace
+	// Generation is that of the configuration in force at connect.
+	Generation uint64
+	Client     netip.AddrPort // the caller's end, IPv4-mapped addresses unmapped
+	Original   netip.AddrPort // where it wanted to go, unmapped
 }
 
 // ErrNoFlow says that the kernel published no flow for a connection: it was not
