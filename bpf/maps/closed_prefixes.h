@@ -1,0 +1,14 @@
+//go:build ignore
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
+/* Addresses known for destinations with on_failure: closed. A candidate may
+ * not connect there while no agent answers. */
+#pragma once
+#include "include/abi.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct prefix_key);
+	__type(value, __u8);
+} closed_prefixes SEC(".maps");

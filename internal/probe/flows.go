@@ -1,0 +1,105 @@
+//go:build linux
+
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/lanyardhq/lanyard/bpf"
+	"github.com/lanyardhq/lanyard/internal/workload"
+)
+
+// flowLifetime is how long a published flow waits for its connection to be
+// accepted; FLOW_LIFETIME_NS in bpf/include/abi.h.
+const flowLifetime = 30 * time.Second
+
+// Flows claims the flows published in one network namespace. It is safe for
+// concurrent use.
+type Flows struct {
+	probe *Probe
+	netns uint64
+}
+
+// Flows returns the flows of the namespace with this cookie.
+func (p *Probe) Flows(netns uint64) *Flows { return &Flows{probe: p, netns: netns} }
+
+// Lookup claims the flow of the connection that a listener accepted from client.
+// It can be claimed once. Without one, or when it is stale, the error is
+// workload.ErrNoFlow: the connection was not sent here by the hooks.
+func (f *Flows) Lookup(client netip.AddrPort) (workload.Flow, error) {
+	key := bpf.ConnectFlowKey{Netns: f.netns, Port: uint32(client.Port())}
+	key.Local.Bytes = client.Addr().As16()
+	var raw bpf.ConnectFlow
+	err := f.probe.connect.Flows.LookupAndDelete(&key, &raw)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return workload.Flow{}, workload.ErrNoFlow
+	}
+	if err != nil {
+		return workload.Flow{}, fmt.Errorf("look up flow of %s: %w", client, err)
+	}
+	if sinceBoot()-raw.Published > uint64(flowLifetime) {
+		return workload.Flow{}, workload.ErrNoFlow
+	}
+	return flowOf(&key, &raw), nil
+}
+
+func flowOf(key *bpf.ConnectFlowKey, raw *bpf.ConnectFlow) workload.Flow {
+	return workload.Flow{
+		Kind:       workload.FlowKind(raw.Kind),
+		Image:      workload.Image{PID: raw.Tgid, StartTime: raw.Image.StartTime, ExecID: raw.Image.ExecId},
+		UID:        raw.Uid,
+		GID:        raw.Gid,
+		CgroupID:   raw.Cgroup,
+		NetNS:      raw.Netns,
+		Generation: raw.Generation,
+		Client:     addrPort(key.Local, key.Port),
+		Original:   addrPort(raw.Original, raw.OriginalPort),
+	}
+}
+
+func addrPort(a bpf.ConnectAddress, port uint32) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16(a.Bytes).Unmap(), uint16(port))
+}
+
+// sweepFlows removes what nobody claimed in time.
+func (p *Probe) sweepFlows() error {
+	var key bpf.ConnectFlowKey
+	var flow bpf.ConnectFlow
+	var stale []bpf.ConnectFlowKey
+	now := sinceBoot()
+	all := p.connect.Flows.Iterate()
+	for all.Next(&key, &flow) {
+		if now-flow.Published > uint64(flowLifetime) {
+			stale = append(stale, key)
+		}
+	}
+	// An iteration that was overtaken by changes is finished by the next sweep.
+	if err := all.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return fmt.Errorf("sweep flows: %w", err)
+	}
+	for _, k := range stale {
+		if err := p.connect.Flows.Delete(&k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("sweep flows: %w", err)
+		}
+	}
+	return nil
+}
+
+// sinceBoot is the clock of published flows: nanoseconds since boot, suspended
+// time included. The kernel's stamp can be a little ahead of an earlier reading.
+func sinceBoot() uint64 { return readClock(unix.CLOCK_BOOTTIME) }
+
+func readClock(clock int32) uint64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(clock, &ts); err != nil {
+		// Both clocks that are read exist on every kernel that can load the probe.
+		panic(fmt.Sprintf("read clock %d: %v", clock, err))
+	}
+	return uint64(ts.Nano())
+}

@@ -1,0 +1,102 @@
+//go:build linux
+
+package probe
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/lanyardhq/lanyard/bpf"
+	"github.com/lanyardhq/lanyard/internal/workload"
+)
+
+const (
+	heartbeatInterval = time.Second // a fifth of HEARTBEAT_LIMIT_NS
+	sweepInterval     = 10 * time.Second
+)
+
+// Run keeps the kernel half alive until ctx ends: it beats, sweeps flows that
+// nobody claimed, and hands the ends of images to ended. Without it the hooks
+// soon hold the agent for hung, and the fail policy applies.
+func (p *Probe) Run(ctx context.Context, ended func(workload.Image)) error {
+	if err := p.beat(); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return every(ctx, heartbeatInterval, p.beat) })
+	g.Go(func() error { return every(ctx, sweepInterval, p.sweepFlows) })
+	g.Go(func() error { return p.readEvents(ended) })
+	g.Go(func() error {
+		<-ctx.Done()
+		p.events.SetDeadline(time.Unix(0, 1)) // wakes readEvents; the reader stays open
+		return nil
+	})
+	return g.Wait()
+}
+
+func every(ctx context.Context, interval time.Duration, do func() error) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := do(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// beat shows life through shared memory, by the clock that the hooks read.
+func (p *Probe) beat() error {
+	var now [8]byte
+	binary.NativeEndian.PutUint64(now[:], readClock(unix.CLOCK_MONOTONIC))
+	if _, err := p.heartbeat.WriteAt(now[:], 0); err != nil {
+		return fmt.Errorf("write heartbeat: %w", err)
+	}
+	return nil
+}
+
+func (p *Probe) readEvents(ended func(workload.Image)) error {
+	var record ringbuf.Record
+	for {
+		err := p.events.ReadInto(&record)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil { // closed, or woken because Run ends
+			return ignoreStopped(err)
+		}
+		image, err := decodeEvent(record.RawSample)
+		if err != nil {
+			return err
+		}
+		ended(image)
+	}
+}
+
+func decodeEvent(sample []byte) (workload.Image, error) {
+	var e bpf.ProcessProcess
+	if err := binary.Read(bytes.NewReader(sample), binary.NativeEndian, &e); err != nil {
+		return workload.Image{}, fmt.Errorf("read process event of %d bytes: %w", len(sample), err)
+	}
+	return workload.Image{PID: e.Tgid, StartTime: e.Image.StartTime, ExecID: e.Image.ExecId}, nil
+}
+
+func ignoreStopped(err error) error {
+	if errors.Is(err, ringbuf.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return fmt.Errorf("read process events: %w", err)
+}
