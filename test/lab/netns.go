@@ -37,7 +37,7 @@ func NewNetNS(t testing.TB) *NetNS {
 	if err != nil {
 		t.Fatalf("make network namespace: %v", err)
 	}
-	links, err := netlink.NewHandleAt(vnetns.NsHandle(file.Fd()))
+	links, err := netlink.NewHandleAt(vnetns.NsHandle(file.Fd()), unix.NETLINK_ROUTE)
 	if err != nil {
 		file.Close()
 		t.Fatalf("open netlink in the new network namespace: %v", err)
