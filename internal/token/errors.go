@@ -1,0 +1,25 @@
+package token
+
+import "errors"
+
+// The reasons why there is no token, for errors.Is. A Source wraps one of them
+// where it fits; the text around it says what the operator should look at.
+var (
+	// ErrUnreachable says that the issuer did not answer, or not usably.
+	ErrUnreachable = errors.New("authority unreachable")
+	// ErrNotEnrolled says that this identity has no standing with the issuer:
+	// there was no ticket yet, or the issuer did not accept it.
+	ErrNotEnrolled = errors.New("not enrolled")
+	// ErrNoSource says that no source is configured for the identity.
+	ErrNoSource = errors.New("identity has no token source")
+	// ErrClosed says that the cache was closed.
+	ErrClosed = errors.New("token cache is closed")
+)
+
+// RefusedError says that the issuer knows the identity and refuses it by policy.
+type RefusedError struct {
+	Message string // the issuer's own words; they name the control that refused
+}
+
+// Error repeats the issuer's message.
+func (e *RefusedError) Error() string { return "refused by the authority: " + e.Message }
