@@ -68,7 +68,7 @@ func (p *Probe) attachOne(h hook, cgroup string, id uint64) error {
 	if err != nil {
 		return err
 	}
-	p.attached = append(p.attached, l)
+	p.attached[h.name] = l
 	return removeOthers(p.pins.links(), h.name, pin)
 }
 
@@ -109,6 +109,20 @@ func attachNew(h hook, cgroup, pin string) (l link.Link, err error) {
 		return nil, errors.Join(fmt.Errorf("pin link: %w", err), l.Close())
 	}
 	return l, nil
+}
+
+// StopRedirecting is the first half of a clean stop: new connections go their own
+// way. Flows that were published can still be claimed, and the ends of images are
+// still seen, until Close.
+func (p *Probe) StopRedirecting() error {
+	var errs []error
+	for _, name := range []string{"connect4", "connect6"} {
+		if l := p.attached[name]; l != nil {
+			delete(p.attached, name)
+			errs = append(errs, removeOthers(p.pins.links(), name, ""), l.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func removeOthers(dir, hook, keep string) error {

@@ -32,7 +32,7 @@ type Probe struct {
 	connect bpf.ConnectObjects
 	process bpf.ProcessObjects
 
-	attached  []link.Link
+	attached  map[string]link.Link // by name of the hook
 	events    *ringbuf.Reader
 	epochs    *ebpf.Memory
 	heartbeat *ebpf.Memory
@@ -59,7 +59,7 @@ func Open(cfg Config) (*Probe, error) {
 		return nil, err
 	}
 	p := &Probe{
-		log: cfg.Logger, pins: pins,
+		log: cfg.Logger, pins: pins, attached: map[string]link.Link{},
 		ownPorts: map[uint16]bool{}, prefixes: map[bpf.ConnectPrefixKey]bool{},
 		closed: map[bpf.ConnectPrefixKey]bool{}, portsInUse: map[uint16]uint32{},
 	}
