@@ -265,6 +265,12 @@ func TestFailedKeysAreForgotten(t *testing.T) {
 	inBubble(t, CacheConfig{}, func(t *testing.T, c *Cache, s *issuer) {
 		s.err = ErrUnreachable
 		_, _ = c.Get(t.Context(), ledger)
+		sleep(90 * time.Second)
+		_, _ = c.Get(t.Context(), ledger)
+		sleep(time.Minute)
+		if s.count() != 2 {
+			t.Errorf("%d calls for two requests; nobody else should have asked", s.count())
+		}
 		sleep(forgetFailed + time.Minute)
 		if n := len(*c.entries.Load()); n != 0 {
 			t.Errorf("%d keys held, want 0", n)
