@@ -97,30 +97,21 @@ func checkFresh(t Token, now time.Time) error {
 // key that never had a token is due only when somebody asks for it: a program
 // that gave up must not have the agent knock at the authority for ever.
 func (c *Cache) rest(ctx context.Context, e *entry, pause time.Duration) bool {
-	limit := c.idleAfter
 	cold := e.held.Load() == nil
 	if cold {
-		pause, limit = forgetFailed, forgetFailed
+		pause = forgetFailed
 	}
-	for {
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return false
-		case <-e.kick:
-			timer.Stop()
-			return true
-		case <-timer.C:
-		}
-		unused := time.Duration(c.minute(c.now())-e.lastUse.Load()) * time.Minute
-		if unused >= limit {
-			return false
-		}
-		if !cold {
-			return true
-		}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-e.kick:
+		return true
+	case <-timer.C:
 	}
+	unused := time.Duration(c.minute(c.now())-e.lastUse.Load()) * time.Minute
+	return !cold && unused < c.idleAfter
 }
 
 // reportFailure logs what no caller is told, because a token is still served or
