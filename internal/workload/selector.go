@@ -137,7 +137,7 @@ func (c *condition) best(p *Process) (int, bool) {
 func (v *value) matches(kind SelectorKind, p *Process, commandLine string) bool {
 	switch kind {
 	case ByExecutable:
-		return p.Executable != "" && v.path.match(p.Executable)
+		return v.path.match(p.Executable)
 	case BySHA256:
 		return p.SHA256 != "" && v.digest == p.SHA256
 	case ByCommandLine:
@@ -147,7 +147,7 @@ func (v *value) matches(kind SelectorKind, p *Process, commandLine string) bool 
 	case ByGroup:
 		return v.id == p.GID
 	case ByCgroup:
-		return p.Cgroup != "" && v.path.match(p.Cgroup)
+		return v.path.match(p.Cgroup)
 	case BySystemdUnit:
 		return p.SystemdUnit != "" && v.glob.match(p.SystemdUnit)
 	}
