@@ -80,11 +80,11 @@ func TestSeriesAreBounded(t *testing.T) {
 		r.Use(u)
 		r.Use(u)
 	}
-	if got := strings.Count(scrape(t, r), "\nlanyard_requests_total{"); got > 2049 {
+	if got := strings.Count(scrape(t, r), "\nlanyard_requests_total{"); got > 1025 {
 		t.Errorf("%d series", got)
 	}
 	const other = `lanyard_requests_total{destination="_other",identity="_other",outcome="injected"}`
-	if got := counted(t, r, other); got != fmt.Sprint(2*(3000-2048)) {
+	if got := counted(t, r, other); got != fmt.Sprint(2*(3000-1024)) {
 		t.Errorf("beyond the bound %q were counted", got)
 	}
 }

@@ -10,7 +10,7 @@ import (
 const (
 	// maxSeries bounds the label combinations of one metric. Names come from
 	// the configuration, so only years of reloads can reach it.
-	maxSeries = 2048
+	maxSeries = 1024
 	// overflowName stands for every name that came after maxSeries.
 	overflowName = "_other"
 	// warnEvery is how often one series may write a warning, so that a client
