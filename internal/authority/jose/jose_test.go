@@ -151,14 +151,14 @@ func TestEncodings(t *testing.T) {
 	private, public := newKey(t)
 	good := craft(t, private, `{"alg":"ES256"}`, `{"iss":"me"}`)
 	for name, compact := range map[string]string{
-		"empty":       "",
-		"two parts":   good[:strings.LastIndex(good, ".")],
-		"four parts":  good + ".",
-		"padding":     strings.Replace(good, ".", "=.", 1),
-		"line break":  good + "\n",
-		"space":       good + " ",
-		"too long":    good + strings.Repeat("A", MaxLength),
-		"JSON":        `{"payload":"","protected":"","signature":""}`,
+		"empty":      "",
+		"two parts":  good[:strings.LastIndex(good, ".")],
+		"four parts": good + ".",
+		"padding":    strings.Replace(good, ".", "=.", 1),
+		"line break": good + "\n",
+		"space":      good + " ",
+		"too long":   good + strings.Repeat("A", MaxLength),
+		"JSON":       `{"payload":"","protected":"","signature":""}`,
 	} {
 		if err := verify(compact, public); err == nil {
 			t.Errorf("%s: accepted", name)

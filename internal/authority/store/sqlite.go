@@ -1,0 +1,129 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+//go:embed migrations/sqlite/*.sql
+var sqliteMigrations embed.FS
+
+const (
+	// busyTimeout is how long SQLite waits, in milliseconds, for another process
+	// that holds the file's write lock (a backup, say).
+	busyTimeout = "5000"
+	// fullCheckBytes is the largest file that is read whole, for damage, at start.
+	fullCheckBytes = 64 << 20
+	// readConnections is how many readers may run beside the writer.
+	readConnections = 4
+	beginWrite      = "BEGIN IMMEDIATE"
+)
+
+// openSQLite opens the file, creating it with mode 0600, and brings its schema up
+// to date. SQLite gives its -wal and -shm files the mode of the main file.
+func openSQLite(ctx context.Context, path string) (writes, reads *sql.DB, err error) {
+	size, err := touch(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	writes, err = sql.Open("sqlite", dsn(path, "foreign_keys(1)", "journal_mode(WAL)", "synchronous(FULL)"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	writes.SetMaxOpenConns(1)
+	if err := prepareSchema(ctx, writes, size); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("open database %s: %w", path, explain(err)), writes.Close())
+	}
+	reads, err = sql.Open("sqlite", dsn(path, "query_only(1)"))
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), writes.Close())
+	}
+	reads.SetMaxOpenConns(readConnections)
+	reads.SetMaxIdleConns(readConnections)
+	return writes, reads, nil
+}
+
+func touch(path string) (size int64, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return 0, fmt.Errorf("open database: %w; its folder and file must be writable for user id %d", err, os.Geteuid())
+	}
+	info, err := f.Stat()
+	if err := errors.Join(err, f.Close()); err != nil {
+		return 0, fmt.Errorf("open database: %w", err)
+	}
+	return info.Size(), nil
+}
+
+func dsn(path string, pragmas ...string) string {
+	query := url.Values{"_pragma": append([]string{"busy_timeout(" + busyTimeout + ")"}, pragmas...)}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
+}
+
+func prepareSchema(ctx context.Context, db *sql.DB, size int64) error {
+	if size > 0 && size <= fullCheckBytes {
+		var verdict string
+		if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+			return err
+		}
+		if verdict != "ok" {
+			return fmt.Errorf("%w: %s", ErrDamaged, verdict)
+		}
+	}
+	files, err := fs.Sub(sqliteMigrations, "migrations/sqlite")
+	if err != nil {
+		return err
+	}
+	migrations, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return err
+	}
+	current, target, err := migrations.GetVersions(ctx)
+	if err != nil {
+		return err
+	}
+	if current > target {
+		return fmt.Errorf("its schema has version %d, this program knows up to %d; use the newer program", current, target)
+	}
+	_, err = migrations.Up(ctx)
+	return err
+}
+
+// explain turns SQLite's result codes into what an operator can act on.
+func explain(err error) error {
+	var sqliteErr *sqlite.Error
+	if !errors.As(err, &sqliteErr) {
+		return err
+	}
+	switch sqliteErr.Code() & 0xff {
+	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
+		return fmt.Errorf("%w; the folder and the file must be writable for user id %d", err, os.Geteuid())
+	case sqlite3.SQLITE_FULL:
+		return fmt.Errorf("%w; make room on the file system", err)
+	case sqlite3.SQLITE_BUSY:
+		return fmt.Errorf("%w; another process holds the file", err)
+	}
+	return err
+}
+
+// isDuplicate reports whether err says that a unique value exists already.
+func isDuplicate(err error) bool {
+	var sqliteErr *sqlite.Error
+	if !errors.As(err, &sqliteErr) {
+		return false
+	}
+	code := sqliteErr.Code()
+	return code == sqlite3.SQLITE_CONSTRAINT_UNIQUE || code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
+}

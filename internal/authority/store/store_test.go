@@ -1,0 +1,386 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var start = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+
+func open(t testing.TB, path string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func mustWrite(t testing.TB, s *Store, fn func(*Tx) error) {
+	t.Helper()
+	if err := s.Write(t.Context(), fn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sampleTicket() Ticket {
+	return Ticket{
+		ID: "tk1:a", Description: "billing", Role: "workload", Status: TicketActive,
+		Tags: []string{"a", "b"}, Audiences: []string{"https://x"}, ExpiresAt: start.Add(time.Hour),
+		MaxUses: 2, WorkloadTTL: time.Minute, CreatedAt: start,
+	}
+}
+
+func TestEverythingSurvivesReopening(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a folder with ? and %41", "lanyard.db")
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticket := sampleTicket()
+	workload := Workload{ID: "pr1:a", TicketID: ticket.ID, Thumbprint: "tp", JWK: "{}", Claimed: map[string]string{"k": "v"}, CreatedAt: start}
+	key := SigningKey{ID: "kid", Purpose: PurposeIDToken, Algorithm: "ES256", State: KeyActive, PublicJWK: "{}", Sealed: "s", CreatedAt: start}
+	admin := AdminToken{ID: "at1:a", Role: "admin", CreatedAt: start, ExpiresAt: start.Add(time.Hour)}
+	event := Event{At: start, Kind: "enrol", Allowed: true, Reason: "r", Source: "127.0.0.1", AdminID: "a", TicketID: "b", WorkloadID: "c", TokenID: "d", Audiences: []string{"e"}, Count: 3}
+	mustWrite(t, s, func(tx *Tx) error {
+		_, err := tx.SettingOrInsert("operator_id", "op1:a")
+		fresh, spendErr := tx.SpendID("w", "j", start)
+		if !fresh {
+			t.Error("a new id was not fresh")
+		}
+		return errors.Join(err, spendErr, tx.InsertTicket(ticket, "digest"), tx.InsertWorkload(workload), tx.InsertSigningKey(key),
+			tx.InsertAdminToken(admin, "admin digest"), tx.AppendEvent(event))
+	})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+
+	s = open(t, path)
+	q := s.Read(t.Context())
+	ticket.Version, ticket.UpdatedAt = 1, start
+	workload.LastContactAt = start
+	event.Sequence = 1
+	check(t, "ticket", ticket)(q.Ticket("tk1:a"))
+	check(t, "ticket by secret", ticket)(q.TicketBySecret("digest"))
+	check(t, "tickets", []Ticket{ticket})(q.Tickets("", 10))
+	check(t, "workload", Enrolled{workload, ticket})(q.Workload("pr1:a"))
+	check(t, "workload by key", Enrolled{workload, ticket})(q.WorkloadByKey("tk1:a", "tp"))
+	check(t, "workloads", []Enrolled{{workload, ticket}})(q.Workloads("", 10))
+	check(t, "keys", []SigningKey{key})(q.SigningKeys(PurposeIDToken))
+	check(t, "admin token", admin)(q.AdminToken("admin digest"))
+	check(t, "admin tokens", int64(1))(q.AdminTokens())
+	check(t, "events", []Event{event})(q.Events(10))
+	mustWrite(t, s, func(tx *Tx) error {
+		check(t, "setting", "op1:a")(tx.SettingOrInsert("operator_id", "op1:b"))
+		check(t, "replayed id", false)(tx.SpendID("w", "j", start))
+		check(t, "same id of another", true)(tx.SpendID("x", "j", start))
+		return nil
+	})
+	for _, file := range []string{path, path + "-wal", path + "-shm"} {
+		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", file, info, err)
+		}
+	}
+}
+
+func check[T any](t testing.TB, what string, want T) func(T, error) {
+	t.Helper()
+	return func(got T, err error) {
+		t.Helper()
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v; want %+v", what, got, err, want)
+		}
+	}
+}
+
+func TestNotFound(t *testing.T) {
+	q := open(t, filepath.Join(t.TempDir(), "db")).Read(t.Context())
+	_, ticket := q.Ticket("x")
+	_, secret := q.TicketBySecret("x")
+	_, workload := q.Workload("x")
+	_, byKey := q.WorkloadByKey("x", "y")
+	_, admin := q.AdminToken("x")
+	for i, err := range []error{ticket, secret, workload, byKey, admin} {
+		if !errors.Is(err, ErrNotFound) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+}
+
+func TestAFailedWriteLeavesNothing(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "db"))
+	boom := errors.New("boom")
+	for name, fn := range map[string]func() error{
+		"error": func() error { return boom },
+		"panic": func() error { panic("boom") },
+	} {
+		err := s.Write(t.Context(), func(tx *Tx) error {
+			if err := tx.InsertTicket(sampleTicket(), name); err != nil {
+				return err
+			}
+			if _, err := tx.SpendID("w", "j", start); err != nil {
+				return err
+			}
+			return fn()
+		})
+		if err == nil || !strings.Contains(err.Error(), "boom") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := s.Read(t.Context()).Ticket("tk1:a"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: the ticket stayed: %v", name, err)
+		}
+	}
+	mustWrite(t, s, func(tx *Tx) error { return tx.InsertTicket(sampleTicket(), "later") })
+	if n := s.spent.Load(); n != 0 {
+		t.Errorf("%d ids counted, none was kept", n)
+	}
+}
+
+func TestWritesOfOneBatchDoNotUndoEachOther(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "db"))
+	const writers = 100
+	var wg sync.WaitGroup
+	release := make(chan struct{})
+	go func() {
+		// Holds the writer until the others wait behind it, so that they form batches.
+		_ = s.Write(context.Background(), func(*Tx) error { <-release; return nil })
+	}()
+	errs := make([]error, writers)
+	for i := range writers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			errs[i] = s.Write(context.Background(), func(tx *Tx) error {
+				if err := tx.AppendEvent(Event{At: start, Kind: "k"}); err != nil {
+					return err
+				}
+				if i%2 == 1 {
+					return errors.New("odd")
+				}
+				return nil
+			})
+		}()
+	}
+	for len(s.queue) < writers {
+		time.Sleep(time.Millisecond)
+	}
+	close(release)
+	wg.Wait()
+	for i, err := range errs {
+		if (err != nil) != (i%2 == 1) {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+	events, err := s.Read(t.Context()).Events(2 * writers)
+	if err != nil || len(events) != writers/2 {
+		t.Errorf("%d events, %v; want %d", len(events), err, writers/2)
+	}
+}
+
+func TestTheLastUseIsHadOnce(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "db"))
+	ticket := sampleTicket()
+	ticket.MaxUses = 5
+	mustWrite(t, s, func(tx *Tx) error { return tx.InsertTicket(ticket, "digest") })
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	had := 0
+	for range 50 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			_ = s.Write(context.Background(), func(tx *Tx) error {
+				ok, err := tx.CountUse(ticket.ID)
+				if ok {
+					mu.Lock()
+					had++
+					mu.Unlock()
+				}
+				return err
+			})
+		}()
+	}
+	wg.Wait()
+	got, err := s.Read(t.Context()).Ticket(ticket.ID)
+	if had != 5 || err != nil || got.Uses != 5 {
+		t.Errorf("%d uses had, %d stored, %v", had, got.Uses, err)
+	}
+}
+
+func TestUpdateTicketNeedsTheVersionItRead(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "db"))
+	mustWrite(t, s, func(tx *Tx) error { return tx.InsertTicket(sampleTicket(), "digest") })
+	read, err := s.Read(t.Context()).Ticket("tk1:a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read.Status = TicketDeactivated
+	for i, want := range []bool{true, false} {
+		mustWrite(t, s, func(tx *Tx) error {
+			ok, err := tx.UpdateTicket(read, start.Add(time.Minute))
+			if ok != want {
+				t.Errorf("update %d: %v, want %v", i, ok, want)
+			}
+			return err
+		})
+	}
+}
+
+func TestIDsAreForgottenOnceExpired(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "db"))
+	mustWrite(t, s, func(tx *Tx) error {
+		_, first := tx.SpendID("w", "old", start)
+		_, second := tx.SpendID("w", "young", start.Add(time.Minute))
+		return errors.Join(first, second)
+	})
+	if err := s.ForgetSpentIDs(t.Context(), start.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, s, func(tx *Tx) error {
+		check(t, "young", false)(tx.SpendID("w", "young", start))
+		check(t, "old", true)(tx.SpendID("w", "old", start))
+		return nil
+	})
+	s.spent.Store(MaxSpentIDs)
+	err := s.Write(t.Context(), func(tx *Tx) error {
+		_, err := tx.SpendID("w", "one more", start)
+		return err
+	})
+	if !errors.Is(err, ErrFull) {
+		t.Errorf("beyond the bound: %v", err)
+	}
+}
+
+func TestEventsAreForgotten(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "db"))
+	mustWrite(t, s, func(tx *Tx) error {
+		var errs []error
+		for i := range 10 {
+			errs = append(errs, tx.AppendEvent(Event{At: start.Add(time.Duration(i) * time.Hour), Kind: "k"}))
+		}
+		return errors.Join(errs...)
+	})
+	for _, step := range []struct {
+		before time.Time
+		keep   int64
+		want   int
+	}{{start.Add(3 * time.Hour), 100, 7}, {start, 4, 4}} {
+		if err := s.ForgetEvents(t.Context(), step.before, step.keep); err != nil {
+			t.Fatal(err)
+		}
+		if events, err := s.Read(t.Context()).Events(100); err != nil || len(events) != step.want {
+			t.Errorf("%+v: %d events, %v", step, len(events), err)
+		}
+	}
+}
+
+func TestWriteAfterCloseAndWithACancelledCaller(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "db"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Write(ctx, func(tx *Tx) error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled caller: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Write(t.Context(), func(tx *Tx) error { return nil }); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestOpenSaysWhatIsWrong(t *testing.T) {
+	tests := map[string]struct {
+		path func(t *testing.T) string
+		want string
+	}{
+		"folder that nobody can write": {func(*testing.T) string { return "/sys/lanyard.db" }, "must be writable for user id"},
+		"no folder":                    {func(t *testing.T) string { return filepath.Join(t.TempDir(), "no", "db") }, "no such file"},
+		"folder instead of a file":     {func(t *testing.T) string { return t.TempDir() }, "is a directory"},
+		"no database":                  {func(t *testing.T) string { return file(t, []byte(strings.Repeat("no database. ", 1000))) }, "damaged or no database"},
+		"cut in half": {func(t *testing.T) string {
+			return file(t, sampleFile(t, func(b []byte) []byte { return b[:len(b)/2] }))
+		}, "damaged or no database"},
+		"bytes overwritten": {func(t *testing.T) string {
+			return file(t, sampleFile(t, func(b []byte) []byte {
+				for i := 4096; i < len(b); i += 7 {
+					b[i] ^= 0x5a
+				}
+				return b
+			}))
+		}, "damaged or no database"},
+		"newer program": {newerSchema, "use the newer program"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, err := Open(t.Context(), tt.path(t))
+			if err == nil {
+				_ = s.Close()
+				t.Fatal("opened")
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %q does not say %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func file(t *testing.T, content []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "db")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// sampleFile returns the bytes of a small database, changed.
+func sampleFile(t *testing.T, change func([]byte) []byte) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "db")
+	s, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, s, func(tx *Tx) error { return tx.InsertTicket(sampleTicket(), "digest") })
+	if err := s.Close(); err != nil { // the last connection folds the log into the file
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return change(content)
+}
+
+func newerSchema(t *testing.T) string {
+	path := file(t, sampleFile(t, func(b []byte) []byte { return b }))
+	db, err := sql.Open("sqlite", dsn(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)"); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,149 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Statuses that a ticket is given. That it has expired or is used up follows
+// from its other fields.
+const (
+	TicketActive      = "active"
+	TicketDeactivated = "deactivated"
+)
+
+// Ticket is a registration code without its secret.
+type Ticket struct {
+	ID          string // public id, tk1:…
+	Description string
+	Role        string
+	Status      string
+	Tags        []string
+	Audiences   []string      // none means any
+	ExpiresAt   time.Time     // zero means never
+	MaxUses     int64         // 0 means any number
+	Uses        int64         // workloads enrolled
+	WorkloadTTL time.Duration // from a workload's enrolment; 0 means for ever
+	Version     int64         // changes with every edit, not with a use
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+const ticketColumns = `tickets.id, tickets.description, tickets.role, tickets.status, tickets.tags, tickets.audiences,
+	tickets.expires_at, tickets.max_uses, tickets.uses, tickets.workload_ttl_ms, tickets.version, tickets.created_at, tickets.updated_at`
+
+// ticketRow is where a row of ticketColumns goes.
+type ticketRow struct {
+	Ticket
+	tags, audiences                      string
+	expires, ttl, createdAt, lastUpdated int64
+}
+
+func (r *ticketRow) dest() []any {
+	return []any{
+		&r.ID, &r.Description, &r.Role, &r.Status, &r.tags, &r.audiences,
+		&r.expires, &r.MaxUses, &r.Uses, &r.ttl, &r.Version, &r.createdAt, &r.lastUpdated,
+	}
+}
+
+func (r *ticketRow) ticket() (Ticket, error) {
+	var err error
+	if r.Tags, err = parseList(r.tags); err != nil {
+		return Ticket{}, err
+	}
+	if r.Audiences, err = parseList(r.audiences); err != nil {
+		return Ticket{}, err
+	}
+	r.ExpiresAt = fromMilliseconds(r.expires)
+	r.WorkloadTTL = time.Duration(r.ttl) * time.Millisecond
+	r.CreatedAt = fromMilliseconds(r.createdAt)
+	r.UpdatedAt = fromMilliseconds(r.lastUpdated)
+	return r.Ticket, nil
+}
+
+// Ticket returns the ticket of that public id, or ErrNotFound.
+func (q Queries) Ticket(id string) (Ticket, error) {
+	return q.oneTicket("SELECT "+ticketColumns+" FROM tickets WHERE id = $1", id)
+}
+
+// TicketBySecret returns the ticket whose secret has that digest, or ErrNotFound.
+func (q Queries) TicketBySecret(secretSHA256 string) (Ticket, error) {
+	return q.oneTicket("SELECT "+ticketColumns+" FROM tickets WHERE secret_sha256 = $1", secretSHA256)
+}
+
+func (q Queries) oneTicket(query, arg string) (Ticket, error) {
+	var row ticketRow
+	if err := q.row(row.dest(), query, arg); err != nil {
+		return Ticket{}, fmt.Errorf("read ticket: %w", err)
+	}
+	return row.ticket()
+}
+
+// Tickets returns up to limit tickets, by id, after the one named ("" for the
+// first).
+func (q Queries) Tickets(after string, limit int) ([]Ticket, error) {
+	rows, err := q.query("SELECT "+ticketColumns+" FROM tickets WHERE id > $1 ORDER BY id LIMIT $2", after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list tickets: %w", err)
+	}
+	defer rows.Close()
+	var tickets []Ticket
+	for rows.Next() {
+		var row ticketRow
+		if err := rows.Scan(row.dest()...); err != nil {
+			return nil, fmt.Errorf("list tickets: %w", explain(err))
+		}
+		ticket, err := row.ticket()
+		if err != nil {
+			return nil, err
+		}
+		tickets = append(tickets, ticket)
+	}
+	return tickets, explain(rows.Err())
+}
+
+// InsertTicket adds a ticket whose secret has that digest.
+func (tx *Tx) InsertTicket(t Ticket, secretSHA256 string) error {
+	return tx.exec(`INSERT INTO tickets (id, secret_sha256, description, role, status, tags, audiences,
+			expires_at, max_uses, uses, workload_ttl_ms, version, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, 1, $11, $11)`,
+		t.ID, secretSHA256, t.Description, t.Role, t.Status, formatList(t.Tags), formatList(t.Audiences),
+		milliseconds(t.ExpiresAt), t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.CreatedAt))
+}
+
+// UpdateTicket stores the editable fields of t (description, status, expiry) if
+// the stored version is still t.Version, and reports whether it was.
+func (tx *Tx) UpdateTicket(t Ticket, now time.Time) (bool, error) {
+	changed, err := tx.change(`UPDATE tickets SET description = $1, status = $2, expires_at = $3,
+			version = version + 1, updated_at = $4 WHERE id = $5 AND version = $6`,
+		t.Description, t.Status, milliseconds(t.ExpiresAt), milliseconds(now), t.ID, t.Version)
+	return changed == 1, err
+}
+
+// CountUse counts one enrolment and reports whether the ticket had one left. The
+// count and the comparison are one statement, so two enrolments that race for
+// the last use cannot both have it.
+func (tx *Tx) CountUse(ticketID string) (bool, error) {
+	changed, err := tx.change("UPDATE tickets SET uses = uses + 1 WHERE id = $1 AND (max_uses = 0 OR uses < max_uses)", ticketID)
+	return changed == 1, err
+}
+
+func formatList(list []string) string {
+	if len(list) == 0 {
+		return "[]"
+	}
+	text, _ := json.Marshal(list) // a list of strings always marshals
+	return string(text)
+}
+
+func parseList(text string) ([]string, error) {
+	if text == "[]" {
+		return nil, nil
+	}
+	var list []string
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		return nil, fmt.Errorf("read list from database: %w", err)
+	}
+	return list, nil
+}

@@ -1,0 +1,165 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+const (
+	// queueLength is how many writes may wait; further callers block.
+	queueLength = 1024
+	// batchLength is how many waiting writes share one commit, and so one fsync.
+	batchLength = 128
+)
+
+// write is one waiting write.
+type write struct {
+	ctx  context.Context
+	fn   func(*Tx) error
+	err  error
+	done chan struct{}
+}
+
+// Tx is one write: everything in it happens, or nothing.
+type Tx struct {
+	Queries
+	store *Store
+	spent int64 // ids remembered by this write
+}
+
+// Write runs fn and commits what it did; an error from fn undoes it and comes
+// back as it is. fn runs on the store's writing goroutine, after and before
+// other writes, never beside one: it must be short and must not call Write.
+// When Write returns, the commit is on disk or did not happen.
+func (s *Store) Write(ctx context.Context, fn func(*Tx) error) error {
+	w := &write{ctx: ctx, fn: fn, done: make(chan struct{})}
+	if err := s.enqueue(ctx, w); err != nil {
+		return err
+	}
+	<-w.done
+	return w.err
+}
+
+func (s *Store) enqueue(ctx context.Context, w *write) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	select {
+	case s.queue <- w:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("write to database: %w", context.Cause(ctx))
+	}
+}
+
+// writeLoop owns the writing connection until the queue is closed.
+func (s *Store) writeLoop(conn *sql.Conn) {
+	defer close(s.done)
+	prepared := newStatements(conn)
+	for first := range s.queue {
+		batch := s.gather(first)
+		s.commit(conn, prepared, batch)
+		for _, w := range batch {
+			close(w.done)
+		}
+	}
+	prepared.close()
+	_ = conn.Close() // gives it back to the pool, which Close closes
+}
+
+// gather takes what waits behind first, so that all share one commit.
+func (s *Store) gather(first *write) []*write {
+	batch := []*write{first}
+	for len(batch) < batchLength {
+		select {
+		case w, ok := <-s.queue:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, w)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit runs the batch in one transaction, each write in its own savepoint. No
+// caller's context governs it: one that gives up must not undo the others.
+func (s *Store) commit(conn *sql.Conn, prepared *statements, batch []*write) {
+	ctx := context.Background()
+	tx := &Tx{Queries: Queries{ctx: ctx, statements: prepared}, store: s}
+	if err := tx.exec(beginWrite); err != nil {
+		failAll(batch, err)
+		return
+	}
+	for _, w := range batch {
+		w.err = tx.runOne(w)
+	}
+	if err := tx.exec("COMMIT"); err != nil {
+		if rollback := tx.exec("ROLLBACK"); rollback != nil {
+			err = errors.Join(err, rollback)
+		}
+		failAll(batch, err)
+		return
+	}
+	s.spent.Add(tx.spent)
+}
+
+func (tx *Tx) runOne(w *write) (err error) {
+	if w.ctx.Err() != nil {
+		return fmt.Errorf("write to database: %w", context.Cause(w.ctx))
+	}
+	if err := tx.exec("SAVEPOINT one"); err != nil {
+		return err
+	}
+	spentBefore := tx.spent
+	defer func() {
+		// A panic must not take the writer, and with it every other caller, down.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("write to database: panic: %v", p)
+		}
+		if err != nil {
+			tx.spent = spentBefore
+			err = errors.Join(err, tx.exec("ROLLBACK TO SAVEPOINT one"))
+		}
+		if release := tx.exec("RELEASE SAVEPOINT one"); release != nil {
+			err = errors.Join(err, release)
+		}
+	}()
+	return w.fn(tx)
+}
+
+func failAll(batch []*write, err error) {
+	for _, w := range batch {
+		if w.err == nil {
+			w.err = err
+		}
+	}
+}
+
+// exec runs a statement that changes something.
+func (tx *Tx) exec(query string, args ...any) error {
+	_, err := tx.change(query, args...)
+	return err
+}
+
+// change runs a statement and returns how many rows it changed.
+func (tx *Tx) change(query string, args ...any) (int64, error) {
+	stmt, err := tx.statements.get(query)
+	if err != nil {
+		return 0, err
+	}
+	result, err := stmt.ExecContext(tx.ctx, args...)
+	if isDuplicate(err) {
+		return 0, ErrDuplicate
+	}
+	if err != nil {
+		return 0, fmt.Errorf("write to database: %w", explain(err))
+	}
+	return result.RowsAffected()
+}
