@@ -1,0 +1,4 @@
+// Package privatefile keeps one secret in one file that only its owner can read.
+//
+// It must not know what the secret is for, and never puts it into an error.
+package privatefile

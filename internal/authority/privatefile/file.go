@@ -1,0 +1,87 @@
+package privatefile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// MaxBytes bounds a secret file.
+const MaxBytes = 4096
+
+// Read returns the file's content without surrounding white space. A file that
+// its group or others may access, that is not regular, too large, or empty is an
+// error that names the file and what to do. A missing one is fs.ErrNotExist.
+func Read(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read secret file: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", fmt.Errorf("read secret file: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("read secret file %s: not a regular file", path)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return "", fmt.Errorf("read secret file %s: mode %04o lets others in; run chmod 600 on it", path, mode)
+	}
+	content, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	if err != nil {
+		return "", fmt.Errorf("read secret file %s: %w", path, err)
+	}
+	if len(content) > MaxBytes {
+		return "", fmt.Errorf("read secret file %s: longer than %d bytes", path, MaxBytes)
+	}
+	secret := strings.TrimSpace(string(content))
+	if secret == "" {
+		return "", fmt.Errorf("read secret file %s: empty", path)
+	}
+	return secret, nil
+}
+
+// Create writes a new file of mode 0600 that holds the secret and a line break.
+// It is there whole and on disk, or not at all; a file that exists already is
+// left alone and is fs.ErrExist.
+func Create(path, secret string) error {
+	if err := create(path, secret); err != nil {
+		return fmt.Errorf("create secret file %s: %w", path, err)
+	}
+	return nil
+}
+
+func create(path, secret string) (err error) {
+	dir := filepath.Dir(path)
+	temporary, err := os.CreateTemp(dir, ".new-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("%w; the folder must be writable for user id %d", err, os.Geteuid())
+	}
+	defer func() {
+		if removed := os.Remove(temporary.Name()); removed != nil && !errors.Is(removed, fs.ErrNotExist) {
+			err = errors.Join(err, removed)
+		}
+	}()
+	_, err = temporary.WriteString(secret + "\n")
+	if err := errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
+		return err
+	}
+	// A link, unlike a rename, never replaces what is there.
+	if err := os.Link(temporary.Name(), path); err != nil {
+		return err
+	}
+	return syncFolder(dir)
+}
+
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

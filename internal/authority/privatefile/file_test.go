@@ -1,0 +1,61 @@
+package privatefile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestCreateThenRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := Create(path, "s3cret"); err != nil {
+		t.Fatal(err)
+	}
+	if err := Create(path, "other"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("second Create: %v", err)
+	}
+	got, err := Read(path)
+	if err != nil || got != "s3cret" {
+		t.Errorf("Read: %q, %v", got, err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+func TestReadRefuses(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for want, path := range map[string]string{
+		"0640":                write("group", "hunter2", 0o640),
+		"0604":                write("others", "hunter2", 0o604),
+		"empty":               write("blank", " \n", 0o600),
+		"longer than":         write("large", strings.Repeat("hunter2", MaxBytes), 0o600),
+		"not a regular file":  dir,
+		"no such file or dir": filepath.Join(dir, "none"),
+	} {
+		if _, err := Read(path); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+	if err := Create("/sys/secret", "hunter2"); err == nil || !strings.Contains(err.Error(), "must be writable") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("folder that nobody can write: %v", err)
+	}
+}
