@@ -1,0 +1,146 @@
+package rules_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/lanyardhq/lanyard/test/rules"
+)
+
+func tree(t *testing.T) *rules.Tree {
+	t.Helper()
+	read, err := rules.Read("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read
+}
+
+// ours says which of our own packages one may import: those named, what stands
+// below them, and what stands below itself. The longest match counts, and every
+// package needs one.
+var ours = []struct {
+	pkg    string
+	may    []string
+	reason string
+}{
+	{"cmd/lanyard", []string{"agent", "internal"},
+		"a command parses, builds and runs; the path of a connection is not its business"},
+	{"agent", []string{"injector", "internal"},
+		"the composition root joins everything, but reaches the kernel through probe"},
+	{"injector", []string{"internal/workload", "internal/token", "internal/telemetry"},
+		"the data path is the same with and without eBPF, and holds no keys"},
+	{"bpf", nil, "the kernel half does not know the other half"},
+	{"internal/workload", nil, "everybody speaks the domain; what it imported, everybody would import"},
+	{"internal/token", nil, "what a token is and how it is kept warm does not hang on who asks"},
+	{"internal/token/operator", []string{"internal/token"},
+		"a source talks to its issuer over the wire, never to the issuer's code"},
+	{"internal/telemetry", []string{"internal/workload"},
+		"what is recorded are facts about a token, so it has no way to see one"},
+	{"internal/probe", []string{"bpf", "internal/workload"},
+		"what the kernel says is told in the words of the domain, judged elsewhere"},
+	{"internal/attribution", []string{"internal/workload"},
+		"who a process is must not hang on what it is allowed"},
+	{"internal/registry", []string{"internal/workload"},
+		"who gets which identity is decided from facts, not by going to look for more"},
+	{"internal/resolver", nil, "a name's addresses are the same whoever asks"},
+	{"internal/authority", []string{"internal/attest", "internal/admin/resource"},
+		"the authority runs on machines without agent, kernel programs or data path"},
+	{"internal/admin", nil, "the command line sees of the authority what its API shows"},
+	{"internal/demo", []string{"agent", "internal"}, "the demo runs the product as its users do"},
+	{"test", []string{"agent", "bpf", "cmd", "injector", "internal", "test"}, "tests may look at everything"},
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for _, pkg := range tree(t).Packages {
+		row := -1
+		for i, candidate := range ours {
+			if rules.Below(pkg.Dir, candidate.pkg) && (row < 0 || len(candidate.pkg) > len(ours[row].pkg)) {
+				row = i
+			}
+		}
+		if row < 0 {
+			t.Errorf("%s: no rule says what it may import; give it one, with a reason", pkg.Dir)
+			continue
+		}
+		for _, name := range pkg.Imports() {
+			if isOurs(name) && !allowed(name, append([]string{ours[row].pkg}, ours[row].may...)) {
+				t.Errorf("%s imports %s: %s", pkg.Dir, name, ours[row].reason)
+			}
+		}
+	}
+}
+
+// onlyBy says which packages alone may import something, in files that are not
+// tests.
+var onlyBy = []struct {
+	name   string
+	by     []string
+	reason string
+}{
+	{"bpf", []string{"internal/probe", "test"}, "one package knows how the programs are loaded and their maps laid out"},
+	{"github.com/cilium/ebpf", []string{"bpf", "internal/probe", "test"}, "one package speaks to the kernel's BPF"},
+	{"modernc.org/sqlite", []string{"internal/authority/store"}, "another database must need no more than another store"},
+	{"github.com/pressly/goose", []string{"internal/authority/store"}, "another database must need no more than another store"},
+	{"github.com/spf13/cobra", []string{"cmd"}, "what the product does works without a command line"},
+	{"go.opentelemetry.io", []string{"internal/telemetry", "test"}, "the names of spans and attributes stand in one place"},
+	{"github.com/prometheus", []string{"internal/telemetry", "internal/authority", "test"},
+		"the names of a daemon's metrics stand in one place"},
+	{"internal/telemetry/telemetrytest", []string{"internal/demo", "test"}, "a collector is for tests and the demo"},
+	{"testing", []string{"test"}, "test flags and fixtures do not belong in the binary"},
+	{"math/rand", nil, "randomness here is jitter (math/rand/v2) or secret (crypto/rand)"},
+	{"net/http/httputil", nil, "ReverseProxy parses, allocates and rewrites, and is slower by a factor of 2.5"},
+	{"C", nil, "the binary is static and runs on any kernel without a C library"},
+	{"plugin", nil, "the binary is static"},
+	{"log", nil, "log lines are structured: log/slog"},
+}
+
+func TestSomeImportsHaveOneHome(t *testing.T) {
+	exact := map[string]bool{"math/rand": true, "log": true} // math/rand/v2 and log/slog are others
+	for _, pkg := range tree(t).Packages {
+		for _, name := range pkg.Imports() {
+			for _, rule := range onlyBy {
+				hit := name == rule.name || !exact[rule.name] && rules.Below(name, rule.name)
+				if hit && !rules.Below(pkg.Dir, rule.name) && !allowed(pkg.Dir, rule.by) {
+					t.Errorf("%s imports %s: %s", pkg.Dir, name, rule.reason)
+				}
+			}
+		}
+	}
+}
+
+// neverBy says what a package must not import from outside our module.
+var neverBy = []struct{ pkg, name, reason string }{
+	{"injector", "net/http", "the client's bytes are kept; net/http parses, allocates and rewrites"},
+	{"internal/workload", "net/http", "the domain has no protocol"},
+	{"internal/workload", "os", "the domain does not look at the machine"},
+	{"internal/authority", "github.com/vishvananda/netlink", "the authority builds and runs on macOS"},
+}
+
+func TestSomeImportsAreForbidden(t *testing.T) {
+	for _, pkg := range tree(t).Packages {
+		for _, name := range pkg.Imports() {
+			for _, rule := range neverBy {
+				if rules.Below(pkg.Dir, rule.pkg) && name == rule.name {
+					t.Errorf("%s imports %s: %s", pkg.Dir, name, rule.reason)
+				}
+			}
+			if pkg.Dir == "internal/workload" && strings.Contains(name, ".") {
+				t.Errorf("%s imports %s: the domain needs the standard library only", pkg.Dir, name)
+			}
+		}
+	}
+}
+
+func isOurs(name string) bool {
+	return allowed(name, []string{"agent", "bpf", "cmd", "injector", "internal", "test"}) && !strings.HasPrefix(name, "internal/race")
+}
+
+func allowed(name string, dirs []string) bool {
+	for _, dir := range dirs {
+		if rules.Below(name, dir) {
+			return true
+		}
+	}
+	return false
+}
