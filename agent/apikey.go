@@ -1,0 +1,65 @@
+package agent
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// apiKeyFile is where the local API's key is kept, in the state folder.
+const apiKeyFile = "local-api-key"
+
+// apiKey guards the local API. Only its hash is held, so that it cannot be
+// printed.
+type apiKey struct{ digest [sha256.Size]byte }
+
+func newAPIKey(key string) apiKey { return apiKey{sha256.Sum256([]byte(key))} }
+
+// matches compares in constant time.
+func (k apiKey) matches(given string) bool {
+	digest := sha256.Sum256([]byte(given))
+	return subtle.ConstantTimeCompare(digest[:], k.digest[:]) == 1
+}
+
+// openAPIKey returns the configured key or, when there is none, the random one
+// in the state folder, which the first start makes (mode 0600). The path is
+// empty for a configured key.
+func openAPIKey(configured, stateDir string) (key apiKey, path string, err error) {
+	if configured != "" {
+		return newAPIKey(configured), "", nil
+	}
+	path = filepath.Join(stateDir, apiKeyFile)
+	content, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		content = []byte(rand.Text() + "\n")
+		err = writePrivate(path, content)
+	}
+	if err != nil {
+		return apiKey{}, "", fmt.Errorf("open local API key: %w", err)
+	}
+	text := strings.TrimSpace(string(content))
+	if text == "" {
+		return apiKey{}, "", fmt.Errorf("open local API key: %s is empty; remove it to have a new one made", path)
+	}
+	return newAPIKey(text), path, nil
+}
+
+// writePrivate makes a file that appears whole or not at all, for its owner only.
+func writePrivate(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) //nolint:errcheck // gone after the rename
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

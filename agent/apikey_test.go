@@ -1,0 +1,56 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestAPIKeyIsMadeOnce(t *testing.T) {
+	dir := t.TempDir()
+	first, path, err := openAPIKey("", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("key file: %v, %v; want mode 0600", info, err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := strings.TrimSpace(string(content))
+	second, _, err := openAPIKey("", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !first.matches(key) || !second.matches(key) || first.matches(key+"x") || first.matches("") {
+		t.Error("the key in the file is not the key")
+	}
+	if strings.Contains(fmt.Sprintf("%v %+v %#v", first, first, first), key) {
+		t.Error("the key prints")
+	}
+}
+
+func TestConfiguredAPIKey(t *testing.T) {
+	dir := t.TempDir()
+	key, path, err := openAPIKey("Albert", dir)
+	if err != nil || path != "" || !key.matches("Albert") {
+		t.Errorf("got %q, %v", path, err)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
+		t.Errorf("made %v", entries)
+	}
+}
+
+func TestEmptyAPIKeyFileIsAnError(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/"+apiKeyFile, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := openAPIKey("", dir); err == nil || !strings.Contains(err.Error(), "remove it") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,85 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/lanyardhq/lanyard/internal/probe"
+)
+
+const (
+	routeBufferSize = 64
+	// routeSettle gathers a burst of changes; routePoll notices what a lost
+	// message would have said.
+	routeSettle = 50 * time.Millisecond
+	routePoll   = 10 * time.Second
+)
+
+// routable reports whether this namespace has a route of the family that leads
+// beyond loopback. Without one the kernel's own answer to a connect() is right,
+// and a redirect would turn it into a lie.
+func routable(family probe.Family) (bool, error) {
+	routes, err := netlink.RouteListFiltered(int(family), &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return false, fmt.Errorf("list routes: %w", err)
+	}
+	for i := range routes {
+		if leadsSomewhere(&routes[i]) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func leadsSomewhere(r *netlink.Route) bool {
+	if r.Type != unix.RTN_UNICAST && r.Type != unix.RTN_LOCAL {
+		return false
+	}
+	if r.Dst == nil {
+		return true
+	}
+	to := r.Dst.IP
+	return !to.IsLoopback() && !to.IsLinkLocalUnicast() && !to.IsMulticast()
+}
+
+// watchRoutes calls changed after the namespace's routes may have changed, until
+// ctx ends.
+func watchRoutes(ctx context.Context, changed func() error) error {
+	updates := make(chan netlink.RouteUpdate, routeBufferSize)
+	done := make(chan struct{})
+	defer close(done)
+	err := netlink.RouteSubscribeWithOptions(updates, done, netlink.RouteSubscribeOptions{
+		ErrorCallback: func(error) {}, // the poll below makes up for what is lost
+	})
+	if err != nil {
+		return fmt.Errorf("watch routes: %w", err)
+	}
+	poll := time.NewTicker(routePoll)
+	defer poll.Stop()
+	settle := time.NewTimer(routePoll)
+	defer settle.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-updates:
+			if !ok {
+				updates = nil // the subscription ended: the poll goes on
+				continue
+			}
+			settle.Reset(routeSettle)
+			continue
+		case <-settle.C:
+		case <-poll.C:
+		}
+		if err := changed(); err != nil {
+			return err
+		}
+	}
+}
