@@ -1,0 +1,208 @@
+package operator
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/lanyardhq/lanyard/internal/token"
+)
+
+const (
+	dialTimeout    = 5 * time.Second
+	maxAnswer      = 64 << 10
+	maxAnswerHead  = 32 << 10
+	maxMessage     = 300 // bytes of the authority's words in an error
+	contentType    = "application/json"
+	credentialType = "Bearer "
+)
+
+// message is one request: what proves who sends it depends on the time.
+type message struct {
+	bearer string // "" for a registration, which proves itself in its body
+	body   any
+}
+
+// answerError is an answer that is no success.
+type answerError struct {
+	status  int
+	message string
+}
+
+func (e *answerError) Error() string {
+	if e.message == "" {
+		return fmt.Sprintf("authority answered %d", e.status)
+	}
+	return fmt.Sprintf("authority answered %d: %s", e.status, e.message)
+}
+
+// caller sends requests to one operator base.
+type caller struct {
+	base    string
+	timeout time.Duration
+	client  *http.Client
+	clock   *clock
+}
+
+// newTransport returns a transport without proxy and without connections kept
+// open: a token an hour needs none, and a connection that the authority closes
+// meanwhile would cost a single-use assertion.
+func newTransport(roots *x509.CertPool, timeout time.Duration) *http.Transport {
+	return &http.Transport{
+		Proxy:                  nil,
+		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		TLSHandshakeTimeout:    dialTimeout,
+		ResponseHeaderTimeout:  timeout,
+		MaxResponseHeaderBytes: maxAnswerHead,
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+	}
+}
+
+// post sends what build makes for a time by the authority's clock and reads the
+// answer into out; it returns when the answer was received. A 401 that may be due
+// to the clock is tried once more with the clock corrected; where the clocks are
+// too far apart for that, the error is a *ClockError.
+func (c *caller) post(ctx context.Context, path string, build func(at time.Time) (message, error), out any) (time.Time, error) {
+	for retried := false; ; retried = true {
+		m, err := build(c.clock.authority())
+		if err != nil {
+			return time.Time{}, err
+		}
+		a, err := c.send(ctx, path, m)
+		if err != nil {
+			return time.Time{}, err
+		}
+		wrong, clockErr := a.learn(c.clock)
+		if a.status == http.StatusOK || a.status == http.StatusCreated {
+			if err := json.Unmarshal(a.body, out); err != nil {
+				return time.Time{}, fmt.Errorf("%w: %s%s answered something else than the JSON expected; is it the operator's base?",
+					token.ErrUnreachable, c.base, path)
+			}
+			return a.received, nil
+		}
+		failure := c.failure(path, a)
+		switch {
+		case a.status != http.StatusUnauthorized:
+			return time.Time{}, failure
+		case clockErr != nil:
+			return time.Time{}, fmt.Errorf("%w; %w", failure, clockErr)
+		case !retried && wrong.Abs() > clockTolerance:
+			continue
+		}
+		if d := c.clock.difference(); d != nil {
+			return time.Time{}, fmt.Errorf("%w (asked with the clock corrected: %v)", failure, d)
+		}
+		return time.Time{}, failure
+	}
+}
+
+// answer is what came back.
+type answer struct {
+	status         int
+	header         http.Header
+	body           []byte
+	sent, received time.Time
+}
+
+// learn corrects the clock by the answer's Date.
+func (a *answer) learn(c *clock) (time.Duration, error) {
+	date, err := http.ParseTime(a.header.Get("Date"))
+	if err != nil {
+		return 0, nil // nothing to learn from
+	}
+	return c.learn(date, a.sent, a.received)
+}
+
+// send does one exchange.
+func (c *caller) send(ctx context.Context, path string, m message) (*answer, error) {
+	body, err := json.Marshal(m.body)
+	if err != nil {
+		return nil, fmt.Errorf("build request: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("build request: %w", err)
+	}
+	request.Header.Set("Content-Type", contentType)
+	request.Header.Set("Accept", contentType)
+	request.Header.Set("User-Agent", "lanyard")
+	if m.bearer != "" {
+		request.Header.Set("Authorization", credentialType+m.bearer)
+	}
+	a := &answer{sent: c.clock.now()}
+	response, err := c.client.Do(request)
+	if err != nil {
+		return nil, unreachable(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	a.received = c.clock.now()
+	a.status, a.header = response.StatusCode, response.Header
+	a.body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	if err != nil {
+		return nil, unreachable(err)
+	}
+	if len(a.body) > maxAnswer {
+		return nil, fmt.Errorf("%w: the answer of %s%s is longer than %d bytes", token.ErrUnreachable, c.base, path, maxAnswer)
+	}
+	return a, nil
+}
+
+// unreachable explains why there was no answer.
+func unreachable(err error) error {
+	hint := "is it running, and is its address right?"
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		hint = "if a private CA signed its certificate, name that CA's file (LANYARD_CA_FILE)"
+	}
+	return fmt.Errorf("%w: %w; %s", token.ErrUnreachable, err, hint)
+}
+
+// failure turns an answer that is no success into an error.
+func (c *caller) failure(path string, a *answer) error {
+	e := &answerError{status: a.status, message: authorityMessage(a.body)}
+	switch {
+	case a.status >= 300 && a.status < 400:
+		return fmt.Errorf("%w: %s%s redirects to %q, which is not followed; name that base if it is right",
+			token.ErrUnreachable, c.base, path, printable(a.header.Get("Location")))
+	case a.status == http.StatusTooManyRequests || a.status >= 500:
+		return fmt.Errorf("%w: %w", token.ErrUnreachable, e)
+	case a.status == http.StatusNotFound:
+		return fmt.Errorf("%w; is %s the operator's base?", e, c.base)
+	}
+	return e
+}
+
+// authorityMessage returns what the protocol's error body says.
+func authorityMessage(body []byte) string {
+	var e struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(body, &e) != nil {
+		return ""
+	}
+	return printable(e.Message)
+}
+
+// printable makes foreign text fit for a line of a log.
+func printable(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, text)
+	return text[:min(len(text), maxMessage)]
+}

@@ -1,0 +1,202 @@
+package operator
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/lanyardhq/lanyard/internal/token"
+)
+
+// DefaultTimeout bounds one exchange with the authority.
+const DefaultTimeout = 10 * time.Second
+
+// The protocol's paths below the base.
+const (
+	registerPath = "/v1/register"
+	idTokenPath  = "/v1/id_token"
+)
+
+// Config is what a Client is made of.
+type Config struct {
+	Base     string // the operator's base, as the authority has it configured: https://HOST/operator
+	StateDir string // absolute path of this identity's own folder; made if missing
+
+	TicketFile string // read when a ticket is needed: until enrolled
+	// Environment is told to the authority at enrolment; it is only our word.
+	Environment map[string]string
+
+	AllowInsecure bool   // accept http to other hosts than this one
+	CAFile        string // PEM; trusted instead of the system's CAs, or ""
+
+	TTL     time.Duration // life to ask for, in whole seconds; 0 leaves it to the authority
+	Timeout time.Duration // of one exchange; DefaultTimeout if 0
+
+	Now       func() time.Time  // time.Now if nil
+	Random    io.Reader         // for single-use ids, not for keys; crypto/rand if nil
+	Transport http.RoundTripper // for tests and foreign networks; one of its own if nil
+}
+
+// Client is one workload of one operator. It is a token.Source for one identity,
+// safe for concurrent use. It touches neither disk nor network before the first
+// call; from then on it holds the lock of its state folder until Close.
+type Client struct {
+	config Config
+	caller caller
+	random io.Reader
+
+	member atomic.Pointer[member] // nil until enrolled
+
+	// turn is held, by sending, to enrol and to close: a mutex whose wait ends
+	// with a context. It guards what follows.
+	turn    chan struct{}
+	folder  *folder
+	refusal refusal
+	closed  bool
+}
+
+// member is an enrolled workload: what it takes to ask for tokens.
+type member struct {
+	enrolment Enrolment
+	signer    signer
+}
+
+// New checks the configuration and returns a client.
+func New(config Config) (*Client, error) {
+	base, err := parseBase(config.Base, config.AllowInsecure)
+	if err != nil {
+		return nil, err
+	}
+	config.Base = base
+	if !filepath.IsAbs(config.StateDir) {
+		return nil, fmt.Errorf("make operator client: state folder %q is not an absolute path", config.StateDir)
+	}
+	if config.Timeout <= 0 {
+		config.Timeout = DefaultTimeout
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Random == nil {
+		config.Random = rand.Reader
+	}
+	if config.Transport == nil {
+		roots, err := readRoots(config.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		config.Transport = newTransport(roots, config.Timeout)
+	}
+	return &Client{
+		config: config,
+		random: config.Random,
+		caller: caller{
+			base:    base,
+			timeout: config.Timeout,
+			clock:   &clock{now: config.Now},
+			client: &http.Client{
+				Transport:     config.Transport,
+				CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			},
+		},
+		turn: make(chan struct{}, 1),
+	}, nil
+}
+
+// readRoots reads the CAs to trust; nil stands for the system's.
+func readRoots(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read CA file: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("read CA file %s: it holds no certificate in PEM", path)
+	}
+	return roots, nil
+}
+
+// WorkloadID returns the workload's id, or "" as long as it has not enrolled in
+// this run (Enrol makes it).
+func (c *Client) WorkloadID() string {
+	if m := c.member.Load(); m != nil {
+		return m.enrolment.WorkloadID
+	}
+	return ""
+}
+
+// Fetch obtains an ID token for the request's audience, or one without audience,
+// and enrols first if that is still to do. These tokens are bound to the
+// workload, not to a subject. Refusals by policy are *token.RefusedError; a
+// workload that the authority does not know (any more) is token.ErrNotEnrolled;
+// no answer is token.ErrUnreachable.
+func (c *Client) Fetch(ctx context.Context, r token.Request) (token.Token, error) {
+	m, err := c.enrolled(ctx)
+	if err != nil {
+		return token.Token{}, err
+	}
+	body := idTokenRequest{TTLSeconds: int64(c.config.TTL / time.Second)}
+	if r.Audience != "" {
+		body.Audience = []string{r.Audience}
+	}
+	var out struct {
+		IDToken string `json:"jwt_id_token"`
+	}
+	received, err := c.caller.post(ctx, idTokenPath, func(at time.Time) (message, error) {
+		assertion, err := m.signer.assertion(m.enrolment.WorkloadID, at)
+		return message{bearer: assertion, body: body}, err
+	}, &out)
+	if err != nil {
+		return token.Token{}, c.explain(err, m)
+	}
+	return parseIDToken(out.IDToken, c.caller.clock, received)
+}
+
+// idTokenRequest asks for an ID token.
+type idTokenRequest struct {
+	Audience   []string `json:"audience,omitempty"`
+	TTLSeconds int64    `json:"ttl_seconds,omitempty"`
+}
+
+// explain says what a refused request for a token means.
+func (c *Client) explain(err error, m *member) error {
+	var a *answerError
+	if !errors.As(err, &a) {
+		return err
+	}
+	switch {
+	case a.status == http.StatusForbidden:
+		return &token.RefusedError{Message: a.message}
+	case a.status == http.StatusUnauthorized && !isClockError(err):
+		return fmt.Errorf("%w: the authority does not accept the key of workload %s (%w); "+
+			"if it lost the workload, remove %s and enrol anew with a fresh ticket",
+			token.ErrNotEnrolled, m.enrolment.WorkloadID, err, c.config.StateDir)
+	}
+	return err
+}
+
+// Close lets go of the state folder, after an enrolment that is under way. The
+// client is of no use afterwards.
+func (c *Client) Close() error {
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
+	c.closed = true
+	c.member.Store(nil)
+	if c.folder == nil {
+		return nil
+	}
+	err := c.folder.close()
+	c.folder = nil
+	return err
+}
