@@ -1,0 +1,183 @@
+package injector
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/lanyardhq/lanyard/internal/telemetry"
+	"github.com/lanyardhq/lanyard/internal/token"
+	"github.com/lanyardhq/lanyard/internal/workload"
+)
+
+// How the requests' goroutine waits for responses.
+const (
+	notWaiting   uint32 = iota
+	waitsAside          // for the wake channel
+	waitsReading        // for the client's bytes, to be kicked
+)
+
+// await waits until n requests have been answered in full. It returns false if
+// that will not happen any more.
+func (c *conn) await(n uint32) bool {
+	p := &c.pipeline
+	if reached(p.answered.Load(), n) {
+		return true
+	}
+	c.waiting.Store(waitsAside)
+	defer c.waiting.Store(notWaiting)
+	for !reached(p.answered.Load(), n) {
+		select {
+		case <-c.wake:
+		case <-c.over:
+			return reached(p.answered.Load(), n)
+		}
+	}
+	return true
+}
+
+// hold waits for the response to request n, after which nothing may be sent
+// before it is known: what the client sends is held back. It still notices a
+// client that goes away. After the response to a last request nothing follows.
+func (c *conn) hold(n uint32, last bool) error {
+	c.waiting.Store(waitsReading)
+	defer c.waiting.Store(notWaiting)
+	for !reached(c.pipeline.answered.Load(), n) && !c.isOver() {
+		switch err := c.requests.fill(); err {
+		case nil, errKicked:
+		case io.EOF:
+			c.ended = true
+			if last {
+				_ = c.upstream.CloseWrite()
+			}
+			c.await(n)
+		case errBufferFull:
+			c.await(n)
+		default:
+			return err
+		}
+	}
+	switch {
+	case c.mode.Load() == modeOpaque:
+		return errTunnel
+	case last || c.isOver():
+		return errOver
+	}
+	return nil
+}
+
+// completed is called by the responses' goroutine when a response was passed on
+// to its end.
+func (c *conn) completed(ex *exchange) {
+	c.pipeline.pop()
+	c.record(ex)
+	switch c.waiting.Load() {
+	case waitsAside:
+		select {
+		case c.wake <- struct{}{}:
+		default: // it has not yet seen the one before
+		}
+	case waitsReading:
+		c.kick()
+	case notWaiting:
+		if c.srv.draining.Load() {
+			c.kick()
+		}
+	}
+}
+
+// answer answers the request here, after the responses to all earlier ones. The
+// upstream is not needed any more.
+func (c *conn) answer(ex *exchange, p *problem) error {
+	if !c.await(c.pipeline.sent.Load()) {
+		return c.lose(ex)
+	}
+	c.endUpstream()
+	if c.aborted.Load() || c.mode.Load() != modeHTTP {
+		return c.lose(ex)
+	}
+	return c.say(ex, p)
+}
+
+// say writes an answer of our own. Nobody else writes to the client any more.
+func (c *conn) say(ex *exchange, p *problem) error {
+	ex.use.Status = p.Status
+	c.requests.watch.enter(phaseWriting)
+	_, err := c.client.Write(p.response(ex.headOnly))
+	c.requests.watch.enter(phaseReading)
+	c.record(ex)
+	if err != nil {
+		return err
+	}
+	return errAnswered
+}
+
+// lose gives a request up that can neither be sent nor answered.
+func (c *conn) lose(ex *exchange) error {
+	if ex.use.Reason == nil {
+		ex.use.Reason = errUpstreamGone
+	}
+	c.record(ex)
+	return errUpstreamGone
+}
+
+// refuse answers the request that is being read with what the parser says.
+func (c *conn) refuse(err error) error { return c.refuseExchange(c.describe(), err) }
+
+func (c *conn) refuseExchange(ex *exchange, err error) error {
+	var bad *refusal
+	if !errors.As(err, &bad) {
+		return err
+	}
+	return c.answer(ex, badRequest(ex, bad))
+}
+
+func badRequest(ex *exchange, bad *refusal) *problem {
+	ex.token = token.Token{}
+	ex.use.Outcome, ex.use.Reason = workload.BadRequest, bad
+	ex.use.Audience, ex.use.TokenID, ex.use.Expires = "", "", time.Time{}
+	return problemBadRequest(bad)
+}
+
+// Longest trace fields that are passed on to telemetry; W3C Trace Context asks
+// for 55 and at least 512 bytes.
+const (
+	maxTraceparent = 128
+	maxTracestate  = 512
+)
+
+// describe begins the record of the request in c.head, as far as that was parsed.
+func (c *conn) describe() *exchange {
+	h, b := &c.head, c.requests.pending()
+	ex := exchanges.Get().(*exchange)
+	ex.headOnly = h.is(b, "HEAD")
+	ex.connect = h.form == authorityForm
+	ex.upgrade = h.upgrade
+	ex.use = telemetry.Use{
+		Start:       c.srv.now(),
+		Method:      methodName(h.method.of(b)),
+		Host:        h.authority.host,
+		Traceparent: bounded(h.traceparent.of(b), maxTraceparent),
+		Tracestate:  bounded(h.tracestate.of(b), maxTracestate),
+	}
+	c.describeCaller(&ex.use)
+	return ex
+}
+
+// methodName avoids an allocation for the methods that there are.
+func methodName(b []byte) string {
+	const longest = 32
+	for _, m := range [...]string{"GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"} {
+		if string(b) == m {
+			return m
+		}
+	}
+	return bounded(b, longest)
+}
+
+func bounded(b []byte, n int) string {
+	if len(b) > n {
+		return ""
+	}
+	return string(b)
+}

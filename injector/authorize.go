@@ -1,0 +1,137 @@
+package injector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/lanyardhq/lanyard/internal/token"
+	"github.com/lanyardhq/lanyard/internal/workload"
+)
+
+// authorize is the product in one function: kernel event → attribution →
+// identity → token → injection. It decides what happens to the request in
+// c.head, b being its bytes, and leaves the token, if one is due, in ex. A
+// problem means that the request is answered here and goes nowhere.
+func (c *conn) authorize(ctx context.Context, ex *exchange, b []byte) *problem {
+	flow := c.flow                        // kernel event: claimed on accept (server.go)
+	who := &c.caller                      // attribution: once for a connection (caller.go)
+	who.refresh(c.srv.policies.Current()) // identity: again only after a reload
+	ex.use.Identity = who.name()
+	due, outcome, err := c.due(ctx, ex, b) // is a token due here at all?
+	ex.use.Outcome, ex.use.Reason = outcome, err
+	if !due {
+		return c.refusal(ex)
+	}
+	if who.tie != nil {
+		return c.fail(ex, workload.IdentityAmbiguous, who.tie)
+	}
+	ex.request = token.Request{Identity: who.identity.Name, Audience: who.destination.Audience}
+	tok, err := c.srv.tokens.Get(ctx, ex.request) // token
+	if err == nil && tok.IsZero() {
+		err = errNoToken
+	}
+	if err != nil {
+		return c.fail(ex, workload.TokenUnavailable, err)
+	}
+	if !c.srv.processes.Current(flow.Image) { // it may have taken its time
+		ex.use.Outcome, ex.use.Reason = workload.NoIdentity, errImageGone
+		return nil
+	}
+	ex.token = tok // injection: send puts it into the head (rewrite.go)
+	ex.use.Outcome, ex.use.Audience = workload.Injected, ex.request.Audience
+	ex.use.TokenID, ex.use.Expires = tok.ID(), tok.Expires()
+	return nil
+}
+
+var (
+	errNoToken            = errors.New("the token source answered without a token")
+	errPort               = errors.New("the request names another port than the connection went to")
+	errCredentialsRefused = errors.New("the program sent an Authorization of its own")
+)
+
+// due says whether a token is due to the request, and if not, what else it is.
+// The order is the contract: each line may assume the ones above it.
+func (c *conn) due(ctx context.Context, ex *exchange, b []byte) (bool, workload.Outcome, error) {
+	who, h := &c.caller, &c.head
+	if who.process == nil {
+		return false, workload.NoIdentity, who.err
+	}
+	if h.form == authorityForm {
+		return false, workload.Untouched, nil
+	}
+	if h.authority.host == "" {
+		return false, workload.NoDestination, nil
+	}
+	d := who.goesTo(h.authority, c.flow.Original.Port())
+	if d == nil {
+		return false, workload.NoDestination, nil
+	}
+	ex.use.Destination = d.Name
+	switch {
+	case !c.srv.processes.Current(c.flow.Image):
+		return false, workload.NoIdentity, errImageGone
+	case !who.listedAt(d):
+		return false, workload.NoIdentity, who.err
+	case !inRule(d, h, b):
+		return false, workload.Untouched, nil
+	case !d.Enforce:
+		return false, workload.Observed, nil
+	case h.credentials > 0 && d.ExistingAuthorization == workload.KeepAuthorization:
+		return false, workload.Untouched, nil
+	}
+	if err := c.verify(ctx, d); err != nil {
+		return false, workload.DestinationUnverified, err
+	}
+	if h.credentials > 0 && d.ExistingAuthorization == workload.RefuseAuthorization {
+		return false, workload.Refused, errCredentialsRefused
+	}
+	return true, "", nil
+}
+
+// inRule reports whether method, target and path are such that the rule applies.
+func inRule(d *workload.Destination, h *head, b []byte) bool {
+	method := string(h.method.of(b))
+	return method != "TRACE" && h.form != foreignForm &&
+		(len(d.Methods) == 0 || slices.Contains(d.Methods, method)) &&
+		pathAllowed(d.Paths, h.path.of(b))
+}
+
+// verify reports whether the upstream is the host that the request names: the
+// application's word alone is not enough.
+func (c *conn) verify(ctx context.Context, d *workload.Destination) error {
+	at := c.head.authority
+	err := errPort
+	if at.port == c.flow.Original.Port() {
+		err = c.srv.verifier.Verify(ctx, d, at.host, c.peer)
+	}
+	if err != nil {
+		err = fmt.Errorf("verify that %v is %s: %w", c.peer, at.host, err)
+		c.srv.warn(warnUnverified, "a request names a registered destination on a connection to another address; it goes on without a token",
+			"destination", d.Name, "host", at.host, "peer", c.peer.String(), "image", c.flow.Image.String(), "error", err)
+	}
+	return err
+}
+
+// fail ends a request whose identity or token is missing as its destination says.
+func (c *conn) fail(ex *exchange, outcome workload.Outcome, err error) *problem {
+	ex.use.Outcome, ex.use.Reason = outcome, err
+	d := c.caller.destination
+	c.srv.warn(warnFailure, "a request gets no token", "outcome", string(outcome),
+		"destination", d.Name, "on_failure", string(d.OnFailure), "image", c.flow.Image.String(), "error", err)
+	if d.OnFailure == workload.FailOpen {
+		return nil
+	}
+	if outcome == workload.IdentityAmbiguous {
+		return problemAmbiguous(c.caller.tie, d)
+	}
+	return problemToken(ex.request, d)
+}
+
+func (c *conn) refusal(ex *exchange) *problem {
+	if ex.use.Outcome == workload.Refused {
+		return problemRefused(c.caller.destination)
+	}
+	return nil
+}

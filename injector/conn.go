@@ -1,0 +1,266 @@
+package injector
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lanyardhq/lanyard/internal/telemetry"
+	"github.com/lanyardhq/lanyard/internal/workload"
+)
+
+// The mode of a connection is what it was found to carry. It only moves to the right:
+//
+//	deciding ──▶ http ──▶ opaque (after 101, or CONNECT)
+//	    │          └────▶ broken (a response that cannot be framed)
+//	    └──────▶ opaque (no identity, not HTTP, the server spoke first)
+const (
+	modeDeciding uint32 = iota
+	modeHTTP
+	modeOpaque
+	modeBroken // responses are relayed to their end, no request follows
+)
+
+// conn is one accepted connection with its upstream. Two goroutines serve it: one
+// reads requests and writes upstream, one dials, reads responses and writes to
+// the client. Only the first ever writes an answer of our own, and only after the
+// second is gone.
+type conn struct {
+	srv    *Server
+	flow   workload.Flow
+	client *net.TCPConn
+	start  time.Time
+
+	// Of the requests' goroutine.
+	requests half
+	head     head
+	chunks   chunked
+	caller   caller
+	ended    bool // the client sent its FIN
+	told     bool // the host was given to the race for an upstream
+
+	// Of the responses' goroutine.
+	responses      half
+	response       response
+	responseChunks chunked
+
+	// Shared.
+	mode     atomic.Uint32
+	pipeline pipeline
+	hosts    chan string   // the host of the first request, for failover; closed if there is none
+	dialled  chan struct{} // closed when upstream or dialErr is set
+	upstream *net.TCPConn
+	peer     netip.AddrPort // the address that was dialled
+	dialErr  error
+	wake     chan struct{} // a response was completed; at most one token
+	waiting  atomic.Uint32 // how the requests' goroutine waits for that
+	ending   atomic.Bool   // the upstream's direction has ended
+	over     chan struct{} // closed when the responses' goroutine is gone
+
+	late    atomic.Bool // set by the sweep: the head took too long
+	expired atomic.Bool // set by the sweep: idle for too long
+	local   atomic.Bool // the requests' goroutine ended the upstream itself
+	aborted atomic.Bool
+
+	ctx      context.Context
+	cancel   context.CancelFunc
+	decision atomic.Pointer[decision]
+
+	mu    sync.Mutex     // guards what follows
+	ends  []*net.TCPConn // the sockets that there are
+	cause error          // why the connection was aborted
+}
+
+// decision bounds the time that one decision may take.
+type decision struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+var (
+	errUpstreamGone = errors.New("the destination closed the connection without a response")
+	errBroken       = errors.New("a request follows a response that cannot be framed")
+)
+
+// aLongTimeAgo as a deadline wakes up who reads.
+var aLongTimeAgo = time.Unix(1, 0)
+
+func (s *Server) newConn(client *net.TCPConn, flow workload.Flow) *conn {
+	c := &conn{
+		srv: s, flow: flow, client: client, start: s.now(),
+		hosts:   make(chan string, 1),
+		dialled: make(chan struct{}),
+		wake:    make(chan struct{}, 1),
+		over:    make(chan struct{}),
+		ends:    []*net.TCPConn{client},
+	}
+	c.requests.watch.ticks, c.responses.watch.ticks = &s.ticks, &s.ticks
+	c.requests.watch.enter(phaseReading)
+	c.responses.watch.enter(phaseReading)
+	c.ctx, c.cancel = context.WithCancel(s.ctx)
+	return c
+}
+
+// serve serves the connection to its end.
+func (c *conn) serve() {
+	c.srv.tasks.Go(c.serveResponses)
+	c.attribute()
+	if err := c.serveRequests(); err != nil {
+		c.abort(err)
+	}
+	c.endUpstream()
+	c.close()
+	c.recordRest()
+}
+
+// abort ends both sides with a reset, because of err. Both goroutines then find
+// their sockets closed.
+func (c *conn) abort(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.aborted.Swap(true) {
+		return
+	}
+	c.cause = err
+	c.cancel()
+	for _, conn := range c.ends {
+		reset(conn)
+	}
+}
+
+// attach makes the upstream part of the connection, unless that was aborted.
+func (c *conn) attach(upstream *net.TCPConn, to netip.AddrPort) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.aborted.Load() {
+		reset(upstream)
+		return net.ErrClosed
+	}
+	c.ends = append(c.ends, upstream)
+	c.upstream, c.peer = upstream, to
+	c.requests.to, c.responses.to = upstream, c.client
+	return c.responses.open(upstream)
+}
+
+// kick wakes the requests' goroutine up if it waits for the client.
+func (c *conn) kick() { _ = c.client.SetReadDeadline(aLongTimeAgo) }
+
+// drain asks a connection that has nothing to do to end.
+func (c *conn) drain() { c.kick() }
+
+// expire ends a connection on which nothing was sent for too long: in peace if
+// nobody waits for anything, else with a reset.
+func (c *conn) expire() {
+	if c.pipeline.outstanding() > 0 || c.mode.Load() != modeHTTP || c.expired.Swap(true) {
+		c.abort(errIdle)
+		return
+	}
+	c.kick()
+}
+
+// decisionContext ends with the connection, or when the decision takes too long.
+func (c *conn) decisionContext() context.Context {
+	if d := c.decision.Load(); d != nil && d.ctx.Err() == nil {
+		return d.ctx
+	}
+	d := new(decision)
+	d.ctx, d.cancel = context.WithCancel(c.ctx)
+	c.decision.Store(d)
+	return d.ctx
+}
+
+func (c *conn) cancelDecision() {
+	if d := c.decision.Load(); d != nil {
+		d.cancel()
+	}
+}
+
+// endUpstream ends the upstream's side, if it has not ended by itself, and waits
+// for the responses' goroutine. Afterwards the requests' goroutine is alone.
+func (c *conn) endUpstream() {
+	c.local.Store(true)
+	c.cancel()
+	<-c.dialled
+	if c.upstream != nil {
+		_ = c.upstream.Close()
+	}
+	<-c.over
+}
+
+// close closes the client's side: first the sending half, then, when the client
+// closed too or had its time, the rest. Closing at once with unread bytes would
+// be a reset, which can overtake an answer that the client has not read.
+func (c *conn) close() {
+	defer c.release()
+	if c.aborted.Load() {
+		return
+	}
+	_ = c.client.CloseWrite()
+	if !c.ended {
+		c.linger()
+	}
+	_ = c.client.Close()
+}
+
+// linger reads and drops what the client still sends, within bounds.
+func (c *conn) linger() {
+	until := time.Now().Add(drainTime)
+	for left := int64(maxDrain); left > 0; {
+		_ = c.client.SetReadDeadline(until)
+		n, err := io.CopyN(io.Discard, c.client, left)
+		left -= n
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !time.Now().Before(until) {
+			return
+		} // else it was kicked
+	}
+}
+
+func (c *conn) release() {
+	for _, h := range []*half{&c.requests, &c.responses} {
+		h.consume(len(h.pending()))
+	}
+}
+
+// recordRest records the requests that never got a whole response.
+func (c *conn) recordRest() {
+	c.mu.Lock()
+	reason := c.cause
+	c.mu.Unlock()
+	if reason == nil {
+		reason = errUpstreamGone
+	}
+	for ex := c.pipeline.front(); ex != nil; ex = c.pipeline.front() {
+		if ex.use.Reason == nil {
+			ex.use.Reason = reason
+		}
+		c.pipeline.pop()
+		c.record(ex)
+	}
+}
+
+func (c *conn) record(ex *exchange) {
+	ex.use.End = c.srv.now()
+	c.srv.recorder.Use(ex.use)
+	ex.release()
+}
+
+// recordConnection records a connection that was no HTTP.
+func (c *conn) recordConnection(outcome workload.Outcome, reason error) {
+	use := telemetry.Use{Start: c.start, End: c.srv.now(), Outcome: outcome, Reason: reason}
+	c.describeCaller(&use)
+	c.srv.recorder.Use(use)
+}
+
+func (c *conn) describeCaller(use *telemetry.Use) {
+	use.Image, use.Peer = c.flow.Image, c.flow
+	if p := c.caller.process; p != nil {
+		use.Executable = p.Executable
+	}
+	use.Identity = c.caller.name()
+}

@@ -1,0 +1,41 @@
+package injector
+
+import (
+	"errors"
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// tcpClose is TCP_CLOSE of the kernel's socket states: the peer reset the
+// connection, or it timed out.
+const tcpClose = 7
+
+// wasReset reports whether a connection is gone altogether. A failed splice does
+// not say which of its two sockets failed.
+func wasReset(raw syscall.RawConn) bool {
+	gone := false
+	err := raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		gone = err != nil || info.State == tcpClose
+	})
+	return gone || err != nil
+}
+
+// reset closes a connection so that its peer sees a reset and not an end.
+func reset(c *net.TCPConn) {
+	_ = c.SetLinger(0)
+	_ = c.Close()
+}
+
+// isTemporary reports whether accept may succeed later: it lacks resources, or
+// the connection in question is gone already.
+func isTemporary(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR, syscall.EPROTO} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,86 @@
+package injector
+
+import (
+	"errors"
+	"sync/atomic"
+)
+
+// phase is what a half is waiting for. How long it may wait depends on it.
+type phase uint32
+
+const (
+	phaseReading  phase = iota // for bytes, which may take its time
+	phaseWriting               // for a peer to take bytes
+	phaseHead                  // for the rest of a head
+	phaseDeciding              // for attribution, verification, a token
+)
+
+// watch holds the phase of a half and when it last changed or saw a byte, in
+// sweeps of the server. The owner of the half stores it without a lock or a
+// timer; the server's sweep reads it. (A deadline per request would cost more
+// than parsing it.)
+type watch struct {
+	state atomic.Uint64
+	ticks *atomic.Uint32
+}
+
+func (w *watch) enter(p phase) (before phase) {
+	before = phase(w.state.Load() >> 32)
+	w.state.Store(uint64(p)<<32 | uint64(w.ticks.Load()))
+	return before
+}
+
+// progress notes that bytes came. A head has to be complete in time however many
+// of them come.
+func (w *watch) progress() {
+	if p := phase(w.state.Load() >> 32); p != phaseHead {
+		w.enter(p)
+	}
+}
+
+func (w *watch) load(now uint32) (p phase, age uint32) {
+	s := w.state.Load()
+	return phase(s >> 32), now - uint32(s)
+}
+
+// Why a connection was ended by the sweep.
+var (
+	errStalled = errors.New("a peer takes no more bytes")
+	errIdle    = errors.New("nothing was sent for too long")
+	errSlow    = errors.New("the decision took too long")
+)
+
+// ages are the limits in sweeps.
+type ages struct{ head, decision, stall, idle, relay uint32 }
+
+func (l Limits) ages() ages {
+	return ages{
+		head:     uint32(l.Head / sweepInterval),
+		decision: uint32(l.Decision / sweepInterval),
+		stall:    uint32(l.Stall / sweepInterval),
+		idle:     uint32(l.Idle / sweepInterval),
+		relay:    uint32(l.Relay / sweepInterval),
+	}
+}
+
+// sweep ends what has waited for too long. It runs beside the goroutines of the
+// connection and only tells them; what happens then is theirs.
+func (c *conn) sweep(now uint32, max ages) {
+	request, requestAge := c.requests.watch.load(now)
+	response, responseAge := c.responses.watch.load(now)
+	idle := max.idle
+	if c.mode.Load() == modeOpaque {
+		idle = max.relay
+	}
+	switch {
+	case request == phaseWriting && requestAge > max.stall, response == phaseWriting && responseAge > max.stall:
+		c.abort(errStalled)
+	case request == phaseHead && requestAge > max.head:
+		c.late.Store(true)
+		c.kick()
+	case request == phaseDeciding && requestAge > max.decision:
+		c.cancelDecision()
+	case min(requestAge, responseAge) > idle:
+		c.expire()
+	}
+}
