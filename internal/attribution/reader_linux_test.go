@@ -1,0 +1,254 @@
+package attribution
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lanyardhq/lanyard/internal/workload"
+)
+
+// tree is a /proc of files that a test has written.
+type tree struct {
+	t    *testing.T
+	root string
+}
+
+func newTree(t *testing.T) tree { return tree{t, folder(t)} }
+
+func (tr tree) write(path, content string) {
+	tr.t.Helper()
+	path = filepath.Join(tr.root, path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		tr.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		tr.t.Fatal(err)
+	}
+}
+
+func (tr tree) link(path, target string) {
+	tr.t.Helper()
+	path = filepath.Join(tr.root, path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		tr.t.Fatal(err)
+	}
+	if err := os.Symlink(target, path); err != nil {
+		tr.t.Fatal(err)
+	}
+}
+
+func (tr tree) reader(cgroup2 string) *Reader {
+	tr.t.Helper()
+	r, err := NewReader(ReaderConfig{Proc: tr.root, Root: "/", Cgroup2: cgroup2, Names: names{}})
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	tr.t.Cleanup(func() { r.Close() })
+	return r
+}
+
+// past is when the files of these tests were modified last.
+var past = time.Unix(1700000000, 0)
+
+const status = "Name:\tx\nUid:\t1000\t0\t1000\t1000\nGid:\t5\t6\t7\t8\n"
+
+func TestScanOfOddProcesses(t *testing.T) {
+	tr := newTree(t)
+	exe := program(t, filepath.Join(folder(t), "x"))
+	tr.write("version", "not a process")
+	tr.write("2/status", status) // a kernel thread: no executable
+	tr.write("2/cmdline", "")
+	tr.link("7/exe", exe)
+	tr.write("7/status", status)
+	tr.write("7/cmdline", "x\x00a b\x00")
+	tr.link("8/exe", exe) // without a readable status
+	tr.write("8/status", "Uid:\t1\n")
+	tr.link("9/exe", exe)
+	tr.write("9/status", status)
+	tr.write("9/cmdline", strings.Repeat("a", maxCommandLine+1))
+	tr.link("10/exe", "/nothing/here (deleted)")
+	tr.write("10/status", status)
+
+	processes, hidden, err := tr.reader("").Scan(t.Context(), Facts{CommandLine: true})
+	if err != nil || hidden != 0 {
+		t.Fatal(hidden, err)
+	}
+	byPID := map[uint32]*workload.Process{}
+	for _, p := range processes {
+		byPID[p.Image.PID] = p
+	}
+	if len(byPID) != 3 {
+		t.Fatalf("got %v", byPID)
+	}
+	if p := byPID[7]; p.Executable != exe || p.UID != 0 || p.GID != 6 || p.User != "root" || !slices.Equal(p.CommandLine, []string{"x", "a b"}) || p.Cgroup != "" {
+		t.Errorf("7: %+v", p)
+	}
+	if p := byPID[9]; p.CommandLine != nil {
+		t.Error("9: the beginning of a command line passes for the whole")
+	}
+	if p := byPID[10]; p.Executable != "" || p.ExecutableNote == "" {
+		t.Errorf("10: %+v", p)
+	}
+}
+
+func TestScanFindsThisProcess(t *testing.T) {
+	r, err := NewReader(ReaderConfig{Proc: "/proc", Root: "/", Names: HostAccounts{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	processes, _, err := r.Scan(t.Context(), Facts{CommandLine: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(processes, func(p *workload.Process) bool { return int(p.Image.PID) == os.Getpid() })
+	if i < 0 || processes[i].Executable != exe || int(processes[i].UID) != os.Geteuid() {
+		t.Errorf("not found, or wrong: %d", i)
+	}
+}
+
+func TestParseCgroup(t *testing.T) {
+	for text, want := range map[string]string{
+		"0::/system.slice/x.service\n":          "/system.slice/x.service",
+		"12:cpu:/a\n1:name=systemd:/b\n0::/c\n": "/c",
+		"12:cpu:/a\n":                           "",
+		"0::/../other\n":                        "",
+		"0::/..\n":                              "",
+		"":                                      "",
+		"0::relative\n":                         "",
+		"0::/with:colon\n":                      "/with:colon",
+		"10::/not/unified\n":                    "",
+		"0::/system.slice/a.service (deleted)\n0::/b\n": "/system.slice/a.service (deleted)",
+	} {
+		if got := parseCgroup(text); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestParseMount(t *testing.T) {
+	m, err := parseMount(`36 35 98:0 / /mnt\040a/b\134c rw,noatime master:1 - ext3 /dev/root rw - odd`)
+	if err != nil || m.id != 36 || m.root != "/" || m.point != `/mnt a/b\c` || m.fsType != "ext3" {
+		t.Errorf("got %+v, %v", m, err)
+	}
+	for _, line := range []string{"", "x", "36 35 98:0 / /mnt - ext3 x", "a b c d e f - g"} {
+		if _, err := parseMount(line); err == nil {
+			t.Errorf("%q parsed", line)
+		}
+	}
+}
+
+// TestDigestOfForeignFileSystem takes the folder's own file system for one whose
+// content another machine decides.
+func TestDigestOfForeignFileSystem(t *testing.T) {
+	exe := program(t, filepath.Join(folder(t), "x"))
+	var fs unix.Statfs_t
+	if err := unix.Statfs(exe, &fs); err != nil {
+		t.Fatal(err)
+	}
+	tr := newTree(t)
+	tr.link("7/exe", exe)
+	r := tr.reader("")
+	p, err := r.read(caller{image: workload.Image{PID: 7}}, Facts{SHA256: true})
+	if err != nil || p.SHA256 != digestOf(t, exe) {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	r.foreign = map[int64]string{int64(uint32(fs.Type)): "FUSE"}
+	p, err = r.read(caller{image: workload.Image{PID: 7}}, Facts{SHA256: true})
+	if err != nil || p.SHA256 != "" || p.Executable != exe || !strings.Contains(p.ExecutableNote, "FUSE") {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestForeignFileSystems(t *testing.T) {
+	for magic, name := range map[int64]string{
+		0x65735546: "FUSE", 0x6969: "NFS", 0x517B: "SMB", 0xFE534D42: "SMB", 0xFF534D42: "CIFS",
+		0x00c36400: "Ceph", 0x5346414F: "AFS", 0x01021997: "9P", 0x73757245: "Coda",
+	} {
+		if foreignFS[magic] != name {
+			t.Errorf("%#x is %q, want %q", magic, foreignFS[magic], name)
+		}
+	}
+}
+
+func TestDigestIsOfThisVersion(t *testing.T) {
+	exe := filepath.Join(folder(t), "x")
+	tr := newTree(t)
+	tr.link("7/exe", exe)
+	r := tr.reader("")
+	for n := range 3 {
+		if err := os.WriteFile(exe, fmt.Appendf(nil, "version %d", n), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		// The same size and, put back, the same modification time.
+		if err := os.Chtimes(exe, past, past); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			p, err := r.read(caller{image: workload.Image{PID: 7}}, Facts{SHA256: true})
+			if err != nil || p.SHA256 != digestOf(t, exe) {
+				t.Fatalf("version %d: %+v, %v", n, p, err)
+			}
+		}
+		if len(r.digests.known) != n+1 {
+			t.Errorf("%d digests known after %d versions", len(r.digests.known), n+1)
+		}
+	}
+}
+
+func TestDigestBounds(t *testing.T) {
+	tr := newTree(t)
+	big := filepath.Join(folder(t), "big")
+	if err := os.WriteFile(big, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(big, maxExecutable+1); err != nil {
+		t.Fatal(err)
+	}
+	tr.link("7/exe", big)
+	tr.link("8/exe", folder(t))
+	fifo := filepath.Join(folder(t), "fifo")
+	if err := unix.Mkfifo(fifo, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tr.link("9/exe", fifo)
+	r := tr.reader("")
+	for pid, says := range map[uint32]string{7: "more than", 8: "no regular file", 9: "no regular file"} {
+		p, err := r.read(caller{image: workload.Image{PID: pid}}, Facts{SHA256: true})
+		if err != nil || p.SHA256 != "" || !strings.Contains(p.ExecutableNote, says) {
+			t.Errorf("%d: %+v, %v", pid, p, err)
+		}
+	}
+	d := newDigests()
+	for n := range maxDigests {
+		d.known[version{inode: uint64(n)}] = "x"
+	}
+	f, err := os.Open(program(t, filepath.Join(folder(t), "x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	v, _, err := versionOf(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.get(f, v); err != nil || len(d.known) != maxDigests {
+		t.Errorf("%d digests, %v", len(d.known), err)
+	}
+	// What changes while it is read has no digest.
+	v.size--
+	if digest, err := d.get(f, v); err == nil {
+		t.Errorf("got %q", digest)
+	}
+}

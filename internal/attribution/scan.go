@@ -1,0 +1,96 @@
+//go:build linux
+
+package attribution
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lanyardhq/lanyard/internal/workload"
+)
+
+// Scan reads the facts of every running process. A process that ends or executes
+// another program meanwhile may be described wrongly, so that nothing may be
+// decided by it. Kernel threads, which have no executable, are left out.
+//
+// A process whose executable we may not look at is among them, without an
+// executable and with a note; hidden counts those.
+func (r *Reader) Scan(ctx context.Context, facts Facts) (processes []*workload.Process, hidden int, err error) {
+	entries, err := os.ReadDir(r.proc)
+	if err != nil {
+		return nil, 0, fmt.Errorf("list processes: %w", err)
+	}
+	for _, entry := range entries {
+		if err := ctx.Err(); err != nil {
+			return nil, 0, fmt.Errorf("list processes: %w", err)
+		}
+		pid, err := strconv.ParseUint(entry.Name(), 10, 32)
+		if err != nil {
+			continue
+		}
+		p, denied := r.scanOne(uint32(pid), facts)
+		if p != nil {
+			processes = append(processes, p)
+		}
+		if denied {
+			hidden++
+		}
+	}
+	return processes, hidden, nil
+}
+
+// scanOne returns nil for a kernel thread and for a process that ended.
+func (r *Reader) scanOne(pid uint32, facts Facts) (p *workload.Process, denied bool) {
+	dir, err := r.open(pid)
+	if err != nil {
+		return nil, errors.Is(err, unix.EACCES)
+	}
+	_, linkErr := readlinkat(dir, "exe")
+	status, statusErr := readAt(dir, "status", maxProcFile)
+	dir.Close()
+	if errors.Is(linkErr, unix.ENOENT) || errors.Is(linkErr, unix.ESRCH) || statusErr != nil {
+		return nil, false
+	}
+	denied = linkErr != nil
+	uid, gid, ok := parseStatus(string(status))
+	if !ok {
+		return nil, denied
+	}
+	p, err = r.read(caller{image: workload.Image{PID: pid}, uid: uid, gid: gid}, facts)
+	if err != nil {
+		return nil, denied
+	}
+	return p, denied
+}
+
+// parseStatus returns the effective ids of /proc/PID/status.
+func parseStatus(status string) (uid, gid uint32, ok bool) {
+	found := 0
+	for line := range strings.Lines(status) {
+		name, values, _ := strings.Cut(line, ":")
+		if name != "Uid" && name != "Gid" {
+			continue
+		}
+		fields := strings.Fields(values) // real, effective, saved, file system
+		if len(fields) != 4 {
+			return 0, 0, false
+		}
+		id, err := strconv.ParseUint(fields[1], 10, 32)
+		if err != nil {
+			return 0, 0, false
+		}
+		if name == "Uid" {
+			uid = uint32(id)
+		} else {
+			gid = uint32(id)
+		}
+		found++
+	}
+	return uid, gid, found == 2
+}
