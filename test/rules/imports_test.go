@@ -46,7 +46,8 @@ var ours = []struct {
 	{"internal/resolver", nil, "a name's addresses are the same whoever asks"},
 	{"internal/authority", []string{"internal/attest", "internal/admin/resource"},
 		"the authority runs on machines without agent, kernel programs or data path"},
-	{"internal/admin", nil, "the command line sees of the authority what its API shows"},
+	{"internal/admin", []string{"internal/authority/privatefile"},
+		"the command line sees of the authority what its API shows, and the token file that they share"},
 	{"internal/demo", []string{"agent", "internal"}, "the demo runs the product as its users do"},
 	{"test", []string{"agent", "bpf", "cmd", "injector", "internal", "test"}, "tests may look at everything"},
 }

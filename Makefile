@@ -1,0 +1,100 @@
+# Lanyard. Go, git and make are enough for every target; what one needs besides
+# are Debian packages, which it installs as root, and otherwise names.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+IMAGE ?= lanyard:$(VERSION)
+
+# Static, the same on every machine that builds the same commit, without symbols.
+GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+
+# The race detector needs cgo, and so a C compiler, which we do not ask of a user.
+# Where there is one, the tests run with it; with CI=true always. One run with it
+# instead of one with and one without: the second takes as long again, and has not
+# found what the first did not. RACE= (empty) switches it off.
+ifeq ($(CI),true)
+RACE ?= -race
+else
+RACE ?= $(shell command -v "$$(go env CC 2>/dev/null)" >/dev/null 2>&1 && echo -race)
+endif
+# Tests run anew each time: many look at the kernel, which go's cache does not.
+TEST_FLAGS ?= $(RACE) -count=1 -timeout=15m
+
+NEEDS := test/tools/debian-packages
+
+# The clients whose requests the end-to-end tests send.
+TEST_PACKAGES := curl wget git python3 python3-requests ruby php-cli nodejs iproute2
+DEMO_PACKAGES := curl
+
+# Another compiler makes other objects: exactly these versions, of Debian 12.
+BPF_PACKAGES := clang-14=1:14.0.6-12 llvm-14=1:14.0.6-12 libbpf-dev=1:1.1.2-0+deb12u1
+
+# errcheck looks at what ships, the others at everything.
+SHIPPED := ./agent/... ./cmd/... ./injector/... ./internal/...
+
+.PHONY: help
+help: ## Show this list
+	@echo 'Lanyard: every process its own identity, and the right token on its requests.'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# One clear line instead of what an old go says about a go.mod it cannot read.
+.PHONY: go
+go:
+	@command -v go >/dev/null || { echo 'Lanyard needs Go 1.26 or newer, and there is none here: see https://go.dev/dl/' >&2; exit 1; }
+	@version=$$(cd / && GOTOOLCHAIN=local GOFLAGS= go env GOVERSION); \
+	if [[ $$version =~ go1\.([0-9]+) ]] && (( $${BASH_REMATCH[1]} < 26 )); then \
+		echo "Lanyard needs Go 1.26 or newer, and this is $$version: see https://go.dev/dl/" >&2; exit 1; \
+	fi
+
+.PHONY: build
+build: go ## Build bin/lanyard, static
+	$(GO_BUILD) -o bin/lanyard ./cmd/lanyard
+
+.PHONY: demo
+demo: build ## Run the whole story on this machine (needs root)
+	@$(NEEDS) 'make demo' $(DEMO_PACKAGES)
+	@bin/lanyard demo
+
+.PHONY: test
+test: go ## Run all tests; as root also those of the kernel and end to end
+	@$(NEEDS) --or-without 'make test' $(TEST_PACKAGES)
+	@go run ./test/summary $(TEST_FLAGS) ./...
+
+.PHONY: lint
+lint: go ## Check form and look for mistakes
+	@unformatted=$$(git ls-files -z '*.go' | xargs -0 gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:" $$unformatted >&2; exit 1; fi
+	go vet ./...
+	go build -C test/tools -o ../../bin/vettool ./vettool
+	go vet -vettool=$(CURDIR)/bin/vettool ./...
+	go tool -modfile=test/tools/go.mod staticcheck ./...
+	go tool -modfile=test/tools/go.mod errcheck -ignoretests -exclude test/tools/errcheck.txt $(SHIPPED)
+
+.PHONY: generate
+generate: go ## Generate the eBPF objects and bindings anew
+	@$(NEEDS) 'make generate' $(BPF_PACKAGES)
+	go generate ./bpf
+
+.PHONY: check-generated
+check-generated: generate ## Fail if what is committed is not what would be generated
+	@git diff --exit-code -- bpf || { echo 'bpf/ holds something else than make generate makes: commit what it made' >&2; exit 1; }
+	@new=$$(git ls-files --others --exclude-standard -- bpf); \
+	if [ -n "$$new" ]; then echo "make generate makes files that are not committed:" $$new >&2; exit 1; fi
+
+.PHONY: image
+image: ## Build the container image
+	@command -v docker >/dev/null || { echo 'make image needs Docker: see https://docs.docker.com/engine/install/' >&2; exit 1; }
+	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+
+.PHONY: ci
+ci: ## Run everything that must pass before a change is taken
+	@.ci/run
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin dist
