@@ -114,6 +114,17 @@ func TestForkStartsUnknown(t *testing.T) {
 	}
 }
 
+func TestWhatIsRememberedOfAnEndedImageIsNotServed(t *testing.T) {
+	i := self()
+	r := newRecord(i)
+	a := attributor(t, r)
+	mustAttribute(t, a, workload.Flow{Image: i})
+	r.end(i)
+	if p, err := a.Attribute(t.Context(), workload.Flow{Image: i}); !errors.Is(err, ErrGone) {
+		t.Errorf("got %+v, %v", p, err)
+	}
+}
+
 func TestKilledProcessIsGone(t *testing.T) {
 	c := start(t, exec.Command(program(t, filepath.Join(folder(t), "victim"))))
 	c.running(t, "victim")

@@ -288,6 +288,13 @@ func TestOverlayOfAnotherUserHasNoDigest(t *testing.T) {
 		t.Errorf("digest %q, note %q", p.SHA256, p.ExecutableNote)
 	}
 
+	// Nor if a process of the host executes it from without.
+	outside := start(t, exec.Command(fmt.Sprintf("/proc/%d/root%s", users.pid(), filepath.Join(top, "curl"))))
+	outside.running(t, "curl")
+	if p := look(t, outside); p.SHA256 != "" || !strings.Contains(p.ExecutableNote, "overlay") {
+		t.Errorf("from without: digest %q, note %q", p.SHA256, p.ExecutableNote)
+	}
+
 	cmd := helper(t, "lower", lower, top, "curl")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	container := start(t, cmd)
