@@ -42,23 +42,30 @@ func NewBox(key string) (*Box, error) {
 	return &Box{aead: aead}, nil
 }
 
-// OpenBox makes a Box from the key in the file. Where the file is missing it
-// makes one, if mayCreate; otherwise what it once sealed would be lost silently.
-func OpenBox(path string, mayCreate bool) (*Box, error) {
+// OpenBox makes a Box from the key in the file.
+func OpenBox(path string) (*Box, error) {
 	key, err := privatefile.Read(path)
+	if err != nil {
+		return nil, fmt.Errorf("read key-encryption key: %w", err)
+	}
+	return NewBox(key)
+}
+
+// OpenOrMakeBox is OpenBox, but makes the file where it is missing, if mayMake;
+// otherwise what it once sealed would be lost silently.
+func OpenOrMakeBox(path string, mayMake bool) (*Box, error) {
+	box, err := OpenBox(path)
 	switch {
-	case err == nil:
-		return NewBox(key)
 	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	case !mayCreate:
+		return box, err
+	case !mayMake:
 		return nil, fmt.Errorf("read key-encryption key: %s is missing, and the database holds signing keys sealed under it; restore the file from a backup", path)
 	}
 	raw := make([]byte, boxKeyBytes)
 	if _, err := rand.Read(raw); err != nil {
 		return nil, fmt.Errorf("make key-encryption key: %w", err)
 	}
-	key = base64.StdEncoding.EncodeToString(raw)
+	key := base64.StdEncoding.EncodeToString(raw)
 	if err := privatefile.Create(path, key); err != nil {
 		return nil, err
 	}

@@ -135,19 +135,19 @@ func TestASealedKeyOpensOnlyInItsOwnRow(t *testing.T) {
 	}
 }
 
-func TestOpenBox(t *testing.T) {
+func TestOpenOrMakeBox(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key-encryption-key")
-	if _, err := OpenBox(path, false); err == nil || !strings.Contains(err.Error(), "restore") {
+	if _, err := OpenOrMakeBox(path, false); err == nil || !strings.Contains(err.Error(), "restore") {
 		t.Errorf("missing: %v", err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("a file was made all the same")
 	}
-	made, err := OpenBox(path, true)
+	made, err := OpenOrMakeBox(path, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	read, err := OpenBox(path, false)
+	read, err := OpenOrMakeBox(path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestOpenBox(t *testing.T) {
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenBox(path, true); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+	if _, err := OpenOrMakeBox(path, true); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("readable by all: %v", err)
 	}
 	for _, bad := range []string{"", "c2hvcnQ=", "no base64!", strings.Repeat("A", 100)} {

@@ -56,7 +56,8 @@ func Object(data []byte) (map[string]json.RawMessage, error) {
 
 // Unmarshal parses data as one JSON object into the struct that v points to. Each
 // member must be named, exactly, by a json tag of the struct. A field whose type
-// is a struct, or a pointer to one, is read just as strictly.
+// is a struct, or a pointer to one, is read just as strictly. A null leaves its
+// field alone, unless the field is a json.RawMessage.
 func Unmarshal(data []byte, v any) error {
 	target := reflect.ValueOf(v)
 	if target.Kind() != reflect.Pointer || target.Elem().Kind() != reflect.Struct {
@@ -84,6 +85,10 @@ func intoStruct(data []byte, target reflect.Value) error {
 }
 
 func intoField(value json.RawMessage, field reflect.Value) error {
+	if field.Type() == reflect.TypeFor[json.RawMessage]() {
+		field.SetBytes(value) // the caller tells null from absent
+		return nil
+	}
 	if string(value) == "null" {
 		return nil
 	}

@@ -82,6 +82,20 @@ func TestUnmarshalRefuses(t *testing.T) {
 	}
 }
 
+func TestNullIsLeftToTheCaller(t *testing.T) {
+	got := struct {
+		Plain string          `json:"plain"`
+		Raw   json.RawMessage `json:"raw"`
+		Other json.RawMessage `json:"other"`
+	}{Plain: "before"}
+	if err := Unmarshal([]byte(`{"plain":null,"raw":null}`), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Plain != "before" || string(got.Raw) != "null" || got.Other != nil {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestNoValueInErrors(t *testing.T) {
 	const secret = "hunter2hunter2"
 	for _, in := range []string{`{"count":"` + secret + `"}`, `{"inner":"` + secret + `"}`, `{"name":["` + secret + `"]}`, `"` + secret + `"`} {

@@ -1,0 +1,170 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/lanyardhq/lanyard/internal/admin/resource"
+	"github.com/lanyardhq/lanyard/internal/authority/privatefile"
+)
+
+// Limits of a request.
+const (
+	requestTimeout = 30 * time.Second
+	maxAnswer      = 8 << 20
+)
+
+// ErrConfig marks errors that a change of the configuration would solve.
+var ErrConfig = errors.New("configuration")
+
+// Config says where the authority is and who asks. URL and TokenFile are required.
+type Config struct {
+	URL       string // the authority's base
+	TokenFile string // holds the administrator's token
+	CAFile    string // PEM; "" means the system's
+	// AllowInsecure permits http:// to a host that is not loopback.
+	AllowInsecure bool
+}
+
+// Client asks the admin API. It is safe for concurrent use.
+type Client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// StatusError is an answer that is no success.
+type StatusError struct {
+	Code    int
+	Message string
+}
+
+// Error repeats what the authority said.
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("the authority answers %d: %s", e.Code, e.Message)
+}
+
+// New checks the configuration and reads the administrator's token.
+func New(config Config) (*Client, error) {
+	base, err := checkURL(config.URL, config.AllowInsecure)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := loadRoots(config.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	token, err := privatefile.Read(config.TokenFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read administrator's token: %s is not there; the authority writes it at its first start: copy it here, or name it with LANYARD_ADMIN_TOKEN_FILE", config.TokenFile)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read administrator's token: %w", err)
+	}
+	return &Client{base: base, token: token, http: &http.Client{
+		Timeout: requestTimeout,
+		// The token must not follow a redirect to another host.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			Proxy:           http.ProxyFromEnvironment,
+			TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		},
+	}}, nil
+}
+
+func checkURL(base string, allowInsecure bool) (string, error) {
+	u, err := url.Parse(base)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("%w: LANYARD_AUTHORITY_URL is not an http or https URL of a host", ErrConfig)
+	}
+	if u.Scheme == "http" && !allowInsecure && !isLoopback(u.Hostname()) {
+		return "", fmt.Errorf("%w: LANYARD_AUTHORITY_URL %q would send the administrator's token in the clear; use https, or say --allow-insecure", ErrConfig, base)
+	}
+	return strings.TrimRight(base, "/"), nil
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || (err == nil && addr.Unmap().IsLoopback())
+}
+
+func loadRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil // the system's
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("%w: read LANYARD_CA_FILE: %w", ErrConfig, err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%w: LANYARD_CA_FILE %s holds no certificate in PEM", ErrConfig, file)
+	}
+	return roots, nil
+}
+
+// do asks and decodes the answer into out.
+func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("ask authority: %w", err)
+		}
+		body = bytes.NewReader(data)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return fmt.Errorf("ask authority: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+c.token)
+	if in != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return c.explain(err)
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read authority's answer: %w", err)
+	}
+	if response.StatusCode/100 != 2 {
+		return statusError(response.StatusCode, data)
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return fmt.Errorf("read authority's answer: it is not the JSON of the admin API; is LANYARD_AUTHORITY_URL %s right?", c.base)
+	}
+	return nil
+}
+
+func (c *Client) explain(err error) error {
+	var notConnected *net.OpError
+	if errors.As(err, &notConnected) && notConnected.Op == "dial" {
+		return fmt.Errorf("ask authority: %w; is it running? LANYARD_AUTHORITY_URL is %s", err, c.base)
+	}
+	return fmt.Errorf("ask authority: %w", err)
+}
+
+func statusError(code int, body []byte) error {
+	var said resource.Error
+	if json.Unmarshal(body, &said) != nil || said.Message == "" {
+		said.Message = http.StatusText(code) + "; is LANYARD_AUTHORITY_URL right?"
+	}
+	return &StatusError{Code: code, Message: said.Message}
+}

@@ -1,0 +1,83 @@
+package authority
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/lanyardhq/lanyard/internal/authority/store"
+)
+
+// Kinds of activity.
+const (
+	kindEnrol        = "enrol"
+	kindIDToken      = "id_token"
+	kindAdmin        = "admin"
+	kindTicketCreate = "ticket.create"
+	kindTicketChange = "ticket.change"
+	kindAggregate    = "refusals" // unauthenticated ones, beyond the rate
+)
+
+const (
+	// Unauthenticated refusals are recorded one by one up to this rate; beyond it
+	// they are only counted, or anybody could fill the disk.
+	refusalsPerSecond = 10
+	refusalsBurst     = 100
+	// Activity is kept this long, and no more events than that.
+	activityRetention = 90 * 24 * time.Hour
+	maxEvents         = 5_000_000
+)
+
+// activity decides which unauthenticated refusals are recorded one by one.
+type activity struct {
+	limiter *rate.Limiter
+	missed  atomic.Int64
+}
+
+func newActivity() *activity {
+	return &activity{limiter: rate.NewLimiter(refusalsPerSecond, refusalsBurst)}
+}
+
+// event starts an event about the request.
+func (a *Authority) event(r *http.Request, kind string) store.Event {
+	return store.Event{At: a.now(), Kind: kind, Source: peerAddress(r.RemoteAddr)}
+}
+
+// refuseUnauthenticated records a refusal of somebody who proved nothing. They
+// are refused in any case, so that a failure to record is for the log.
+func (a *Authority) refuseUnauthenticated(r *http.Request, e store.Event, reason string) {
+	e.Allowed, e.Reason = false, reason
+	a.metrics.refusals.WithLabelValues(e.Kind).Inc()
+	if !a.activity.limiter.AllowN(a.now(), 1) {
+		a.activity.missed.Add(1)
+		return
+	}
+	if err := a.record(r.Context(), e); err != nil {
+		a.log.ErrorContext(r.Context(), "cannot record a refusal", "kind", e.Kind, "error", err)
+	}
+}
+
+// record adds an event; one that cannot be written refuses its request.
+func (a *Authority) record(ctx context.Context, e store.Event) error {
+	if err := a.store.Write(ctx, func(tx *store.Tx) error { return tx.AppendEvent(e) }); err != nil {
+		return fmt.Errorf("record activity: %w", err)
+	}
+	return nil
+}
+
+// recordMissed adds one event for the refusals that were only counted.
+func (a *Authority) recordMissed(ctx context.Context) error {
+	missed := a.activity.missed.Swap(0)
+	if missed == 0 {
+		return nil
+	}
+	err := a.record(ctx, store.Event{At: a.now(), Kind: kindAggregate, Reason: "too many to record one by one", Count: missed})
+	if err != nil {
+		a.activity.missed.Add(missed)
+	}
+	return err
+}

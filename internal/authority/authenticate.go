@@ -1,0 +1,116 @@
+package authority
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/lanyardhq/lanyard/internal/authority/jose"
+	"github.com/lanyardhq/lanyard/internal/authority/store"
+)
+
+// caller is an authenticated workload. Its assertion is not spent yet: that goes
+// into the write that records what was decided.
+type caller struct {
+	store.Enrolled
+	assertion signedOnce
+}
+
+// refusedAssertion is the one answer to every assertion that is not accepted. A
+// client whose clock is wrong sees that by the answer's Date field.
+func refusedAssertion() *refusal {
+	return unauthorized("the client assertion was not accepted")
+}
+
+// authenticate finds out which workload signed the request's assertion.
+func (a *Authority) authenticate(r *http.Request, kind string) (caller, error) {
+	who, reason, err := a.identify(r)
+	if err != nil {
+		return caller{}, err
+	}
+	if reason != "" {
+		a.refuseUnauthenticated(r, a.event(r, kind), reason)
+		return caller{}, refusedAssertion()
+	}
+	return who, nil
+}
+
+func (a *Authority) identify(r *http.Request) (who caller, reason string, err error) {
+	compact, ok := bearer(r)
+	if !ok {
+		return caller{}, "no bearer assertion", nil
+	}
+	message, err := jose.Parse(compact)
+	if err != nil {
+		return caller{}, err.Error(), nil
+	}
+	issuer, err := message.Unverified("iss")
+	if err != nil || !hasForm(issuer, prefixWorkload, idLength) {
+		return caller{}, "assertion: iss is no workload id", nil
+	}
+	enrolled, err := a.store.Read(r.Context()).Workload(issuer)
+	if errors.Is(err, store.ErrNotFound) {
+		return caller{}, "assertion: no such workload", nil
+	}
+	if err != nil {
+		return caller{}, "", err
+	}
+	key, err := jose.ParsePublicKey([]byte(enrolled.Workload.JWK))
+	if err != nil {
+		return caller{}, "", err
+	}
+	once, err := a.verifyAssertion(message, issuer, key)
+	if err != nil {
+		// Not the workload's id in the log: anybody could have named it.
+		return caller{}, err.Error(), nil
+	}
+	return caller{Enrolled: enrolled, assertion: once}, "", nil
+}
+
+// bearer returns the credential of the request's only Authorization field.
+func bearer(r *http.Request) (string, bool) {
+	fields := r.Header.Values("Authorization")
+	if len(fields) != 1 {
+		return "", false
+	}
+	scheme, credential, found := strings.Cut(fields[0], " ")
+	if !found || !strings.EqualFold(scheme, "Bearer") {
+		return "", false
+	}
+	return credential, credential != "" && !strings.ContainsAny(credential, " \t,")
+}
+
+// decide spends the caller's assertion and records the event in one write. A
+// replayed assertion is refused, whatever was decided.
+func (a *Authority) decide(r *http.Request, who caller, event store.Event) error {
+	event.WorkloadID, event.TicketID = who.Workload.ID, who.Ticket.ID
+	var first bool
+	err := a.store.Write(r.Context(), func(tx *store.Tx) (err error) {
+		first, err = tx.SpendID(who.assertion.sender, who.assertion.id, who.assertion.expires)
+		if err != nil {
+			return err
+		}
+		if !first {
+			event.Allowed, event.Reason, event.TokenID = false, "the assertion was used before", ""
+		}
+		return errors.Join(tx.AppendEvent(event), tx.Contacted(who.Workload, event.At))
+	})
+	if err != nil {
+		return err
+	}
+	if !first {
+		a.metrics.refusals.WithLabelValues(event.Kind).Inc()
+		return refusedAssertion()
+	}
+	return nil
+}
+
+// forbid records that a control refuses an authenticated workload, and says so.
+func (a *Authority) forbid(r *http.Request, who caller, event store.Event, v *violation) error {
+	event.Reason = v.String()
+	if err := a.decide(r, who, event); err != nil {
+		return err
+	}
+	a.metrics.refusals.WithLabelValues(event.Kind).Inc()
+	return &refusal{status: http.StatusForbidden, message: v.message()}
+}

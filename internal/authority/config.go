@@ -1,0 +1,145 @@
+package authority
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// ErrConfig marks errors that a change of the configuration would solve.
+var ErrConfig = errors.New("configuration")
+
+// Names of the files in the data folder.
+const (
+	databaseFile   = "lanyard.db"
+	boxKeyFile     = "key-encryption-key"
+	adminTokenFile = "admin-token"
+)
+
+// Default limits of one source address.
+const (
+	DefaultRatePerSecond = 100
+	DefaultRateBurst     = 200
+)
+
+// Config says how an Authority is made. DataDir and URL are required.
+type Config struct {
+	// DataDir is the folder of everything that is kept; it is made, 0700, if it is
+	// not there.
+	DataDir string
+	// URL is the base under which everybody reaches the authority: http or https,
+	// host, and perhaps a path. Tokens and assertions are bound to it.
+	URL string
+	// AdminTokenFile is where the first administrator's token is written; default
+	// is admin-token in DataDir. An existing file with such a token is taken over.
+	AdminTokenFile string
+	// KeyEncryptionKey (32 bytes in base64) or KeyEncryptionKeyFile seal the signing
+	// keys; with neither, a key is made in DataDir.
+	KeyEncryptionKey     string
+	KeyEncryptionKeyFile string
+	// TLSCertFile and TLSKeyFile, PEM, make Serve speak TLS; both or none.
+	TLSCertFile string
+	TLSKeyFile  string
+	// RatePerSecond and RateBurst limit the requests of one source address; zero
+	// means the defaults.
+	RatePerSecond float64
+	RateBurst     int
+
+	Logger *slog.Logger     // nil: nothing is logged
+	Now    func() time.Time // nil: time.Now
+	Rand   io.Reader        // of ids and secrets; nil: crypto/rand
+}
+
+// withDefaults returns c with every optional field filled, or an ErrConfig.
+func (c Config) withDefaults() (Config, error) {
+	if c.DataDir == "" {
+		return c, configError("the data folder is not named (LANYARD_DATA_DIR)")
+	}
+	base, err := parseBase(c.URL)
+	if err != nil {
+		return c, err
+	}
+	c.URL = base
+	if c.KeyEncryptionKey != "" && c.KeyEncryptionKeyFile != "" {
+		return c, configError("LANYARD_KEY_ENCRYPTION_KEY and LANYARD_KEY_ENCRYPTION_KEY_FILE are both set; keep one")
+	}
+	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
+		return c, configError("LANYARD_TLS_CERT_FILE and LANYARD_TLS_KEY_FILE belong together; one is missing")
+	}
+	if c.RatePerSecond < 0 || c.RateBurst < 0 {
+		return c, configError("the rate limit is negative")
+	}
+	if c.RatePerSecond == 0 {
+		c.RatePerSecond = DefaultRatePerSecond
+	}
+	if c.RateBurst == 0 {
+		c.RateBurst = DefaultRateBurst
+	}
+	if c.AdminTokenFile == "" {
+		c.AdminTokenFile = filepath.Join(c.DataDir, adminTokenFile)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	return c, nil
+}
+
+func configError(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, args...))
+}
+
+// parseBase checks the external base and returns it without a trailing slash.
+func parseBase(base string) (string, error) {
+	u, err := url.Parse(base)
+	switch {
+	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
+		return "", configError("LANYARD_AUTHORITY_URL %q is not an http or https URL with a host", base)
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return "", configError("LANYARD_AUTHORITY_URL must not have a user, a query or a fragment")
+	case strings.ContainsAny(u.Path, "{}") || strings.Contains(u.Path, "//") || u.RawPath != "":
+		return "", configError("LANYARD_AUTHORITY_URL has a path that cannot be served")
+	}
+	return strings.TrimRight(base, "/"), nil
+}
+
+// CheckListen refuses, as an ErrConfig, to serve plain HTTP to other machines: tokens
+// and tickets would cross the network in the clear.
+func CheckListen(address string, tls, allowInsecure bool) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return configError("LANYARD_LISTEN %q is not address:port", address)
+	}
+	if tls || allowInsecure || host == "localhost" {
+		return nil
+	}
+	if addr, err := netip.ParseAddr(host); err == nil && addr.Unmap().IsLoopback() {
+		return nil
+	}
+	return configError("LANYARD_LISTEN %q is reachable from other machines without TLS; set LANYARD_TLS_CERT_FILE and LANYARD_TLS_KEY_FILE, or say --allow-insecure behind a proxy that speaks TLS", address)
+}
+
+// DefaultURL is the external base of an authority that listens on addr.
+func DefaultURL(addr net.Addr, tls bool) (string, error) {
+	parsed, err := netip.ParseAddrPort(addr.String())
+	if err != nil || parsed.Addr().IsUnspecified() {
+		return "", configError("LANYARD_AUTHORITY_URL is not set, and %s is no address that others can be given", addr)
+	}
+	if tls {
+		return "https://" + parsed.String(), nil
+	}
+	return "http://" + parsed.String(), nil
+}

@@ -1,0 +1,72 @@
+package authority
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lanyardhq/lanyard/internal/authority/store"
+)
+
+// Controls of a ticket, as a refusal names them.
+const (
+	controlStatus      = "status"
+	controlExpiry      = "expires_at"
+	controlMaxUses     = "max_uses"
+	controlWorkloadTTL = "workload_ttl"
+	controlAudiences   = "audiences"
+)
+
+// violation is a control that refuses, and why.
+type violation struct {
+	control string
+	why     string
+}
+
+func (v *violation) String() string { return v.control + ": " + v.why }
+
+// message is what an authenticated workload is told.
+func (v *violation) message() string {
+	return fmt.Sprintf("refused by the ticket's control %s: %s", v.control, v.why)
+}
+
+// checkTicket evaluates the controls that hold at every contact.
+func checkTicket(t store.Ticket, now time.Time) *violation {
+	if t.Status != store.TicketActive {
+		return &violation{controlStatus, "the ticket was " + t.Status}
+	}
+	if !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt) {
+		return &violation{controlExpiry, "the ticket expired at " + t.ExpiresAt.Format(time.RFC3339)}
+	}
+	return nil
+}
+
+// checkEnrolled evaluates every control on an enrolled workload.
+func checkEnrolled(e store.Enrolled, now time.Time) *violation {
+	if v := checkTicket(e.Ticket, now); v != nil {
+		return v
+	}
+	if ttl := e.Ticket.WorkloadTTL; ttl > 0 && !now.Before(e.Workload.CreatedAt.Add(ttl)) {
+		return &violation{controlWorkloadTTL, fmt.Sprintf("the workload was enrolled at %s for %s",
+			e.Workload.CreatedAt.Format(time.RFC3339), ttl)}
+	}
+	return nil
+}
+
+// checkAudiences evaluates the ticket's restriction of audiences. A token for no
+// audience would pass at any verifier that does not look, so a restricted ticket
+// does not give one.
+func checkAudiences(t store.Ticket, asked []string) *violation {
+	if len(t.Audiences) == 0 {
+		return nil
+	}
+	if len(asked) == 0 {
+		return &violation{controlAudiences, "the ticket restricts audiences, and the request names none"}
+	}
+	for _, audience := range asked {
+		if !slices.Contains(t.Audiences, audience) {
+			return &violation{controlAudiences, fmt.Sprintf("%q is not among the ticket's audiences", audience)}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,49 @@
+package authority
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// metrics are the authority's own; every label has a small, fixed set of values.
+type metrics struct {
+	registry   *prometheus.Registry
+	requests   *prometheus.CounterVec
+	duration   *prometheus.HistogramVec
+	tokens     prometheus.Counter
+	enrolments prometheus.Counter
+	refusals   *prometheus.CounterVec
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lanyard_authority_requests_total", Help: "Requests by endpoint and status code.",
+		}, []string{"endpoint", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "lanyard_authority_request_seconds", Help: "Time to answer, by endpoint.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 8),
+		}, []string{"endpoint"}),
+		tokens: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lanyard_authority_tokens_issued_total", Help: "ID tokens issued.",
+		}),
+		enrolments: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lanyard_authority_enrolments_total", Help: "Workloads enrolled, repetitions not counted.",
+		}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lanyard_authority_refusals_total", Help: "Refusals by what was asked for.",
+		}, []string{"kind"}),
+	}
+	m.registry.MustRegister(m.requests, m.duration, m.tokens, m.enrolments, m.refusals,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func (m *metrics) observe(endpoint string, code int, took time.Duration) {
+	m.requests.WithLabelValues(endpoint, strconv.Itoa(code)).Inc()
+	m.duration.WithLabelValues(endpoint).Observe(took.Seconds())
+}
