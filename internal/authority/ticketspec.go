@@ -24,6 +24,7 @@ const (
 
 // ticketFromSpec checks a spec and returns the ticket that it describes.
 func ticketFromSpec(spec resource.TicketSpec, now time.Time) (store.Ticket, error) {
+	now = now.UTC().Truncate(time.Millisecond) // as it is stored
 	t := store.Ticket{
 		Description: spec.Description,
 		Role:        orDefault(spec.Role, resource.RoleWorkload),

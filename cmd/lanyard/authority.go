@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lanyardhq/lanyard/internal/authority"
+)
+
+// authoritySettings are the process settings of lanyard authority.
+type authoritySettings struct {
+	Listen               string  `env:"LANYARD_LISTEN" flag:"listen" usage:"address:port to serve" envDefault:"127.0.0.1:8700"`
+	URL                  string  `env:"LANYARD_AUTHORITY_URL" flag:"url" usage:"base under which everybody reaches the authority; default is http:// and the address"`
+	DataDir              string  `env:"LANYARD_DATA_DIR" flag:"data-dir" usage:"folder of everything that is kept"`
+	AdminTokenFile       string  `env:"LANYARD_ADMIN_TOKEN_FILE" flag:"admin-token-file" usage:"where the first administrator's token is written; default is admin-token in the data folder"`
+	KeyEncryptionKey     string  `env:"LANYARD_KEY_ENCRYPTION_KEY"` // a secret is no flag: every user sees those
+	KeyEncryptionKeyFile string  `env:"LANYARD_KEY_ENCRYPTION_KEY_FILE" flag:"key-encryption-key-file" usage:"file with the key that seals the signing keys; default is made in the data folder"`
+	TLSCertFile          string  `env:"LANYARD_TLS_CERT_FILE" flag:"tls-cert-file" usage:"PEM certificate chain to serve TLS with"`
+	TLSKeyFile           string  `env:"LANYARD_TLS_KEY_FILE" flag:"tls-key-file" usage:"PEM private key of the certificate"`
+	AllowInsecure        bool    `env:"LANYARD_ALLOW_INSECURE" flag:"allow-insecure" usage:"serve other machines without TLS, behind a proxy that speaks it"`
+	RatePerSecond        float64 `env:"LANYARD_RATE_LIMIT" flag:"rate-limit" usage:"requests per second of one source address" envDefault:"100"`
+	RateBurst            int     `env:"LANYARD_RATE_BURST" flag:"rate-burst" usage:"requests that one source address may send at once" envDefault:"200"`
+	Log                  logSettings
+}
+
+func newAuthorityCommand() *cobra.Command {
+	var settings authoritySettings
+	command := &cobra.Command{
+		Use:   "authority",
+		Short: "Run the identity authority",
+		Long: "Run the identity authority: it enrols workloads by ticket, issues their ID tokens and publishes the\n" +
+			"keys to verify them with. At its first start it makes an administrator's token and prints its path.",
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := readSettings(command, &settings); err != nil {
+				return err
+			}
+			return runAuthority(command.Context(), settings, command.OutOrStdout(), command.ErrOrStderr())
+		},
+	}
+	bindSettings(command, &settings)
+	return command
+}
+
+func runAuthority(ctx context.Context, settings authoritySettings, stdout, stderr io.Writer) error {
+	config, err := settings.config(stderr)
+	if err != nil {
+		return err
+	}
+	withTLS := config.TLSCertFile != ""
+	if err := authority.CheckListen(settings.Listen, withTLS, settings.AllowInsecure); err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", settings.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w; name another address with LANYARD_LISTEN", err)
+	}
+	if config.URL == "" {
+		if config.URL, err = authority.DefaultURL(listener.Addr(), withTLS); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+	}
+	server, err := authority.New(config)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	fmt.Fprintf(stdout, "authority: %s\noperator base: %s\nadministrator's token: %s\n",
+		config.URL, server.OperatorBase(), server.AdminTokenFile())
+	return errors.Join(server.Serve(ctx, listener), server.Close())
+}
+
+func (s authoritySettings) config(stderr io.Writer) (authority.Config, error) {
+	logger, err := s.Log.logger(stderr)
+	if err != nil {
+		return authority.Config{}, err
+	}
+	if s.DataDir == "" {
+		if s.DataDir, err = defaultDataDir(); err != nil {
+			return authority.Config{}, err
+		}
+	}
+	return authority.Config{
+		DataDir:              s.DataDir,
+		URL:                  s.URL,
+		AdminTokenFile:       s.AdminTokenFile,
+		KeyEncryptionKey:     s.KeyEncryptionKey,
+		KeyEncryptionKeyFile: s.KeyEncryptionKeyFile,
+		TLSCertFile:          s.TLSCertFile,
+		TLSKeyFile:           s.TLSKeyFile,
+		RatePerSecond:        s.RatePerSecond,
+		RateBurst:            s.RateBurst,
+		Logger:               logger,
+	}, nil
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lanyardhq/lanyard/internal/admin"
+	"github.com/lanyardhq/lanyard/internal/admin/resource"
+)
+
+func newTicketCommand() *cobra.Command {
+	return newGroup("ticket", "Make, show and deactivate the tickets that enrol workloads",
+		newTicketCreateCommand(),
+		newTicketListCommand(),
+		newTicketShowCommand(),
+		newTicketDeactivateCommand(),
+	)
+}
+
+func newTicketCreateCommand() *cobra.Command {
+	var spec resource.TicketSpec
+	var expiresIn, workloadTTL time.Duration
+	command := newAdminCommand("create", "Make a ticket and show its secret, this once", 0,
+		func(command *cobra.Command, client *admin.Client, _ []string, output *outputFlag) error {
+			if expiresIn < 0 || workloadTTL < 0 {
+				return usageError{fmt.Errorf("make ticket: a duration is negative")}
+			}
+			if expiresIn > 0 {
+				at := time.Now().Add(expiresIn)
+				spec.ExpiresAt = &at
+			}
+			if workloadTTL > 0 {
+				spec.WorkloadTTL = workloadTTL.String()
+			}
+			ticket, err := client.CreateTicket(command.Context(), spec)
+			if err != nil {
+				return fmt.Errorf("make ticket: %w", err)
+			}
+			return output.print(command.OutOrStdout(), ticket, func(w io.Writer) { printNewTicket(w, ticket) })
+		})
+	flags := command.Flags()
+	flags.StringVar(&spec.Description, "description", "", "what the ticket is for")
+	flags.DurationVar(&expiresIn, "expires-in", 0, "how long the ticket, and what it enrols, is good for (default: for ever)")
+	flags.DurationVar(&workloadTTL, "workload-ttl", 0, "how long an enrolled workload is good for (default: for ever)")
+	flags.Int64Var(&spec.MaxUses, "max-uses", 0, "how many workloads it may enrol (default: any number)")
+	flags.StringArrayVar(&spec.Tags, "tag", nil, "tag of the workloads; may be repeated")
+	flags.StringVar(&spec.Role, "role", resource.RoleWorkload, "workload, orchestrator or agent")
+	flags.StringArrayVar(&spec.Audiences, "audience", nil, "audience that tokens may be for; may be repeated (default: any)")
+	return command
+}
+
+func newTicketListCommand() *cobra.Command {
+	return newAdminCommand("list", "List the tickets, without their secrets", 0,
+		func(command *cobra.Command, client *admin.Client, _ []string, output *outputFlag) error {
+			tickets, err := client.Tickets(command.Context())
+			if err != nil {
+				return fmt.Errorf("list tickets: %w", err)
+			}
+			slices.SortFunc(tickets, func(a, b resource.Ticket) int {
+				return cmp.Or(a.Status.CreatedAt.Compare(b.Status.CreatedAt), strings.Compare(a.Name, b.Name))
+			})
+			return output.print(command.OutOrStdout(), tickets, func(w io.Writer) { printTickets(w, tickets) })
+		})
+}
+
+func newTicketShowCommand() *cobra.Command {
+	return newAdminCommand("show ID", "Show one ticket, without its secret", 1,
+		func(command *cobra.Command, client *admin.Client, args []string, output *outputFlag) error {
+			ticket, err := client.Ticket(command.Context(), args[0])
+			if err != nil {
+				return fmt.Errorf("show ticket: %w", err)
+			}
+			return output.print(command.OutOrStdout(), ticket, func(w io.Writer) { printTicket(w, ticket) })
+		})
+}
+
+func newTicketDeactivateCommand() *cobra.Command {
+	return newAdminCommand("deactivate ID", "Stop enrolments by a ticket, and refuse the workloads it enrolled", 1,
+		func(command *cobra.Command, client *admin.Client, args []string, output *outputFlag) error {
+			ticket, err := client.DeactivateTicket(command.Context(), args[0])
+			if err != nil {
+				return fmt.Errorf("deactivate ticket: %w", err)
+			}
+			return output.print(command.OutOrStdout(), ticket, func(w io.Writer) { printTicket(w, ticket) })
+		})
+}
+
+// newAdminCommand returns a command that asks the admin API and shows the answer.
+func newAdminCommand(use, short string, args int, run func(*cobra.Command, *admin.Client, []string, *outputFlag) error) *cobra.Command {
+	var settings adminSettings
+	command := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(args)}
+	output := addOutputFlag(command)
+	bindSettings(command, &settings)
+	command.RunE = func(command *cobra.Command, args []string) error {
+		if err := readSettings(command, &settings); err != nil {
+			return err
+		}
+		client, err := settings.client()
+		if err != nil {
+			return err
+		}
+		return run(command, client, args, output)
+	}
+	return command
+}
+
+func printNewTicket(w io.Writer, t resource.Ticket) {
+	fmt.Fprintf(w, "ticket\t%s\n", t.Secret)
+	fmt.Fprintf(w, "\t(keep it now: it is shown this once; the id below names it afterwards)\n")
+	printTicket(w, t)
+}
+
+func printTicket(w io.Writer, t resource.Ticket) {
+	fmt.Fprintf(w, "id\t%s\n", t.Name)
+	fmt.Fprintf(w, "description\t%s\n", t.Spec.Description)
+	fmt.Fprintf(w, "state\t%s\n", t.Status.State)
+	fmt.Fprintf(w, "role\t%s\n", t.Spec.Role)
+	fmt.Fprintf(w, "uses\t%s\n", uses(t))
+	fmt.Fprintf(w, "expires\t%s\n", expiry(t))
+	fmt.Fprintf(w, "workload ttl\t%s\n", cmp.Or(t.Spec.WorkloadTTL, "for ever"))
+	fmt.Fprintf(w, "tags\t%s\n", cmp.Or(strings.Join(t.Spec.Tags, " "), "none"))
+	fmt.Fprintf(w, "audiences\t%s\n", cmp.Or(strings.Join(t.Spec.Audiences, " "), "any"))
+	fmt.Fprintf(w, "created\t%s\n", t.Status.CreatedAt.Local().Format(time.RFC3339))
+}
+
+func printTickets(w io.Writer, tickets []resource.Ticket) {
+	fmt.Fprintln(w, "ID\tSTATE\tROLE\tUSES\tEXPIRES\tDESCRIPTION")
+	for _, t := range tickets {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", t.Name, t.Status.State, t.Spec.Role, uses(t), expiry(t), t.Spec.Description)
+	}
+}
+
+func uses(t resource.Ticket) string {
+	if t.Spec.MaxUses == 0 {
+		return strconv.FormatInt(t.Status.Uses, 10)
+	}
+	return fmt.Sprintf("%d of %d", t.Status.Uses, t.Spec.MaxUses)
+}
+
+func expiry(t resource.Ticket) string {
+	if t.Spec.ExpiresAt == nil {
+		return "never"
+	}
+	return t.Spec.ExpiresAt.Local().Format(time.RFC3339)
+}
