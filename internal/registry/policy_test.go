@@ -219,7 +219,7 @@ func TestWatch(t *testing.T) {
 
 func TestNeeds(t *testing.T) {
 	p := mustCompile(t, []IdentitySpec{billing, identity("x", workload.SelectorSpec{CommandLines: []string{"x*"}, Users: []string{"root"}})})
-	if !p.Needs(workload.ByCommandLine) || p.Needs(workload.BySHA256) {
+	if !p.Needs(workload.KindCommandLine) || p.Needs(workload.KindSHA256) {
 		t.Error("wrong facts wanted")
 	}
 	if p.Identity("x") == nil || p.Identity("y") != nil || len(p.Destinations()) != 0 {

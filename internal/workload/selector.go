@@ -11,19 +11,19 @@ type SelectorKind string
 
 // The kinds of condition, named as in the configuration.
 const (
-	ByExecutable  SelectorKind = "exe"          // path of the running file, a pattern in which only ** crosses a slash
-	BySHA256      SelectorKind = "sha256"       // digest of the running file
-	ByCommandLine SelectorKind = "cmdline"      // arguments joined by one space, a pattern in which * crosses anything
-	ByUser        SelectorKind = "user"         // effective user
-	ByGroup       SelectorKind = "group"        // effective group; supplementary groups do not count
-	ByCgroup      SelectorKind = "cgroup"       // cgroup2 path and all below it, a pattern in which only ** crosses a slash
-	BySystemdUnit SelectorKind = "systemd_unit" // the system manager's unit, a pattern
+	KindExecutable  SelectorKind = "exe"          // path of the running file, a pattern in which only ** crosses a slash
+	KindSHA256      SelectorKind = "sha256"       // digest of the running file
+	KindCommandLine SelectorKind = "cmdline"      // arguments joined by one space, a pattern in which * crosses anything
+	KindUser        SelectorKind = "user"         // effective user
+	KindGroup       SelectorKind = "group"        // effective group; supplementary groups do not count
+	KindCgroup      SelectorKind = "cgroup"       // cgroup2 path and all below it, a pattern in which only ** crosses a slash
+	KindSystemdUnit SelectorKind = "systemd_unit" // the system manager's unit, a pattern
 )
 
 // SelectorKinds lists every kind, in the order in which specificity compares
 // them: first what fixes the program, then what fixes who runs it.
 func SelectorKinds() []SelectorKind {
-	return []SelectorKind{BySHA256, ByExecutable, ByCommandLine, BySystemdUnit, ByCgroup, ByUser, ByGroup}
+	return []SelectorKind{KindSHA256, KindExecutable, KindCommandLine, KindSystemdUnit, KindCgroup, KindUser, KindGroup}
 }
 
 // Selector says what a process must be to have an identity: every kind of
@@ -121,7 +121,7 @@ func (c *condition) texts() []string {
 // best returns the weight of the most specific value that the process meets.
 func (c *condition) best(p *Process) (int, bool) {
 	text := ""
-	if c.kind == ByCommandLine {
+	if c.kind == KindCommandLine {
 		text = joinCommandLine(p.CommandLine)
 	}
 	best, found := 0, false
@@ -136,19 +136,19 @@ func (c *condition) best(p *Process) (int, bool) {
 
 func (v *value) matches(kind SelectorKind, p *Process, commandLine string) bool {
 	switch kind {
-	case ByExecutable:
+	case KindExecutable:
 		return v.path.match(p.Executable)
-	case BySHA256:
+	case KindSHA256:
 		return p.SHA256 != "" && v.digest == p.SHA256
-	case ByCommandLine:
+	case KindCommandLine:
 		return commandLine != "" && v.glob.match(commandLine)
-	case ByUser:
+	case KindUser:
 		return v.id == p.UID
-	case ByGroup:
+	case KindGroup:
 		return v.id == p.GID
-	case ByCgroup:
+	case KindCgroup:
 		return v.path.match(p.Cgroup)
-	case BySystemdUnit:
+	case KindSystemdUnit:
 		return p.SystemdUnit != "" && v.glob.match(p.SystemdUnit)
 	}
 	return false
@@ -160,20 +160,20 @@ func joinCommandLine(args []string) string { return strings.Join(args, " ") }
 // had says what a process has of a kind, for people.
 func had(p *Process, kind SelectorKind) string {
 	switch kind {
-	case ByExecutable:
+	case KindExecutable:
 		if p.Executable == "" {
 			return p.ExecutableNote
 		}
 		return p.Executable
-	case BySHA256:
+	case KindSHA256:
 		return p.SHA256
-	case ByCommandLine:
+	case KindCommandLine:
 		return joinCommandLine(p.CommandLine)
-	case ByUser:
+	case KindUser:
 		return account(p.User, p.UID)
-	case ByGroup:
+	case KindGroup:
 		return account(p.Group, p.GID)
-	case ByCgroup:
+	case KindCgroup:
 		return p.Cgroup
 	default:
 		return p.SystemdUnit
@@ -191,15 +191,15 @@ func account(name string, id uint32) string {
 // never excludes a process that the selector matches.
 func (s Selector) Condition() Condition {
 	var c Condition
-	if exe := s.condition(ByExecutable); exe != nil {
+	if exe := s.condition(KindExecutable); exe != nil {
 		c.ExecutableNames = exe.baseNames()
 	}
-	if user := s.condition(ByUser); user != nil {
+	if user := s.condition(KindUser); user != nil {
 		for _, v := range user.values {
 			c.UIDs = append(c.UIDs, v.id)
 		}
 	}
-	cgroup, unit := s.condition(ByCgroup), s.condition(BySystemdUnit)
+	cgroup, unit := s.condition(KindCgroup), s.condition(KindSystemdUnit)
 	if cgroup == nil && unit == nil {
 		return c
 	}

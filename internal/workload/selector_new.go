@@ -25,17 +25,17 @@ type SelectorSpec struct {
 
 func (s *SelectorSpec) texts(kind SelectorKind) []string {
 	switch kind {
-	case ByExecutable:
+	case KindExecutable:
 		return s.Executables
-	case BySHA256:
+	case KindSHA256:
 		return s.SHA256
-	case ByCommandLine:
+	case KindCommandLine:
 		return s.CommandLines
-	case ByUser:
+	case KindUser:
 		return s.Users
-	case ByGroup:
+	case KindGroup:
 		return s.Groups
-	case ByCgroup:
+	case KindCgroup:
 		return s.Cgroups
 	default:
 		return s.SystemdUnits
@@ -131,23 +131,23 @@ func newValue(kind SelectorKind, text string, accounts Accounts) (value, error) 
 	}
 	var err error
 	switch kind {
-	case ByExecutable:
+	case KindExecutable:
 		v.path, err = parseExecutable(text)
 		v.weight = v.path.weight
-	case BySHA256:
+	case KindSHA256:
 		v.digest, err = parseDigest(text)
-	case ByCommandLine:
+	case KindCommandLine:
 		v.glob, err = parseGlob(text)
 		v.weight = v.glob.weight()
-	case ByUser:
+	case KindUser:
 		v.id, err = parseAccount(text, "user", accounts.UserID)
-	case ByGroup:
+	case KindGroup:
 		v.id, err = parseAccount(text, "group", accounts.GroupID)
-	case ByCgroup:
+	case KindCgroup:
 		v.path, err = parsePathGlob(text)
 		v.weight = v.path.weight
 		v.path = v.path.below()
-	case BySystemdUnit:
+	case KindSystemdUnit:
 		v.glob, err = parseUnit(text)
 		v.weight = v.glob.weight()
 	}
@@ -219,16 +219,16 @@ func (s Selector) contradictions(anyUser bool) SelectorErrors {
 		return SelectorErrors{{Index: -1, Reason: "names no condition; write at least exe and user"}}
 	}
 	var wrong SelectorErrors
-	if anyUser && s.Needs(ByUser) {
-		wrong = append(wrong, &SelectorError{Kind: ByUser, Index: -1, Reason: "contradicts any_user: true; leave one of them out"})
+	if anyUser && s.Needs(KindUser) {
+		wrong = append(wrong, &SelectorError{Kind: KindUser, Index: -1, Reason: "contradicts any_user: true; leave one of them out"})
 	}
 	if !anyUser && !s.fixesWho() {
 		wrong = append(wrong, &SelectorError{Index: -1, Reason: "nothing says who runs the program, so that any user of this host could run it with a library of his own preloaded; " +
 			"add user, systemd_unit or cgroup (one that does not hold every process), or say any_user: true"})
 	}
-	cgroup, unit := s.condition(ByCgroup), s.condition(BySystemdUnit)
+	cgroup, unit := s.condition(KindCgroup), s.condition(KindSystemdUnit)
 	if cgroup != nil && unit != nil && !couldMeet(cgroup, unit) {
-		wrong = append(wrong, &SelectorError{Kind: ByCgroup, Index: -1, Reason: "contradicts systemd_unit, so that both can never match: no such unit is in or below such a cgroup; leave one of them out"})
+		wrong = append(wrong, &SelectorError{Kind: KindCgroup, Index: -1, Reason: "contradicts systemd_unit, so that both can never match: no such unit is in or below such a cgroup; leave one of them out"})
 	}
 	return wrong
 }
@@ -236,11 +236,11 @@ func (s Selector) contradictions(anyUser bool) SelectorErrors {
 // fixesWho reports whether a condition tells users of this host apart. A pattern
 // without one fixed character matches everything and tells nobody apart.
 func (s Selector) fixesWho() bool {
-	if s.Needs(ByUser) {
+	if s.Needs(KindUser) {
 		return true
 	}
-	return s.condition(ByCgroup).allFix(func(v *value) bool { return v.path.hasLiteral() }) ||
-		s.condition(BySystemdUnit).allFix(func(v *value) bool { return v.glob.hasLiteral() })
+	return s.condition(KindCgroup).allFix(func(v *value) bool { return v.path.hasLiteral() }) ||
+		s.condition(KindSystemdUnit).allFix(func(v *value) bool { return v.glob.hasLiteral() })
 }
 
 func (c *condition) allFix(fixed func(*value) bool) bool {

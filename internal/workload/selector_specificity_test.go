@@ -76,7 +76,7 @@ func TestNarrowingNeverLosesRank(t *testing.T) {
 			t.Fatalf("%+v misses", spec)
 		}
 		for _, kind := range SelectorKinds() {
-			if slices.Contains(kinds, kind) || kind == ByUser && spec.AnyUser {
+			if slices.Contains(kinds, kind) || kind == KindUser && spec.AnyUser {
 				continue
 			}
 			narrower := spec
@@ -95,7 +95,7 @@ func drawSpec(r *rand.Rand) (SelectorSpec, []SelectorKind) {
 	r.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 	kinds = kinds[:1+r.IntN(len(kinds))]
 	var spec SelectorSpec
-	spec.AnyUser = !slices.Contains(kinds, ByUser)
+	spec.AnyUser = !slices.Contains(kinds, KindUser)
 	for _, kind := range kinds {
 		addKind(&spec, kind, r)
 	}
@@ -105,19 +105,19 @@ func drawSpec(r *rand.Rand) (SelectorSpec, []SelectorKind) {
 func addKind(spec *SelectorSpec, kind SelectorKind, r *rand.Rand) {
 	pick := func(texts ...string) []string { return texts[:1+r.IntN(len(texts))] }
 	switch kind {
-	case ByExecutable:
+	case KindExecutable:
 		spec.Executables = pick("/usr/**", "/usr/local/bin/billing", "/no")
-	case BySHA256:
+	case KindSHA256:
 		spec.SHA256 = pick(digest)
-	case ByCommandLine:
+	case KindCommandLine:
 		spec.CommandLines = pick("*west", "billing*")
-	case ByUser:
+	case KindUser:
 		spec.Users = pick("billing", "root")
-	case ByGroup:
+	case KindGroup:
 		spec.Groups = pick("billing", "root")
-	case ByCgroup:
+	case KindCgroup:
 		spec.Cgroups = pick("/system.slice", "/")
-	case BySystemdUnit:
+	case KindSystemdUnit:
 		spec.SystemdUnits = pick("b*.service", "*.service")
 	}
 }

@@ -55,22 +55,22 @@ func TestEachKindMatchesAndMisses(t *testing.T) {
 		withoutIt  func(*Process) // takes the fact away: unknown never matches
 		stillMatch bool
 	}{
-		{kind: ByExecutable, hit: SelectorSpec{Executables: []string{"/usr/**/billing"}}, miss: SelectorSpec{Executables: []string{"/usr/bin/*"}},
+		{kind: KindExecutable, hit: SelectorSpec{Executables: []string{"/usr/**/billing"}}, miss: SelectorSpec{Executables: []string{"/usr/bin/*"}},
 			had: "/usr/local/bin/billing", withoutIt: func(p *Process) { p.Executable = "" }},
-		{kind: BySHA256, hit: SelectorSpec{SHA256: []string{strings.ToUpper(digest)}}, miss: SelectorSpec{SHA256: []string{strings.Repeat("0", 64)}},
+		{kind: KindSHA256, hit: SelectorSpec{SHA256: []string{strings.ToUpper(digest)}}, miss: SelectorSpec{SHA256: []string{strings.Repeat("0", 64)}},
 			had: digest, withoutIt: func(p *Process) { p.SHA256 = "" }},
-		{kind: ByCommandLine, hit: SelectorSpec{CommandLines: []string{"billing * eu west"}}, miss: SelectorSpec{CommandLines: []string{"billing"}},
+		{kind: KindCommandLine, hit: SelectorSpec{CommandLines: []string{"billing * eu west"}}, miss: SelectorSpec{CommandLines: []string{"billing"}},
 			had: "billing --region eu west", withoutIt: func(p *Process) { p.CommandLine = nil }},
-		{kind: ByUser, hit: SelectorSpec{Users: []string{"root", "990"}}, miss: SelectorSpec{Users: []string{"root"}}, had: "billing"},
-		{kind: ByGroup, hit: SelectorSpec{Groups: []string{"billing"}}, miss: SelectorSpec{Groups: []string{"0"}}, had: "billing"},
-		{kind: ByCgroup, hit: SelectorSpec{Cgroups: []string{"/system.slice/billing.service"}}, miss: SelectorSpec{Cgroups: []string{"/system.slice/billing"}},
+		{kind: KindUser, hit: SelectorSpec{Users: []string{"root", "990"}}, miss: SelectorSpec{Users: []string{"root"}}, had: "billing"},
+		{kind: KindGroup, hit: SelectorSpec{Groups: []string{"billing"}}, miss: SelectorSpec{Groups: []string{"0"}}, had: "billing"},
+		{kind: KindCgroup, hit: SelectorSpec{Cgroups: []string{"/system.slice/billing.service"}}, miss: SelectorSpec{Cgroups: []string{"/system.slice/billing"}},
 			had: "/system.slice/billing.service/main", withoutIt: func(p *Process) { p.Cgroup = "" }},
-		{kind: BySystemdUnit, hit: SelectorSpec{SystemdUnits: []string{"bill*.service"}}, miss: SelectorSpec{SystemdUnits: []string{"bill.service"}},
+		{kind: KindSystemdUnit, hit: SelectorSpec{SystemdUnits: []string{"bill*.service"}}, miss: SelectorSpec{SystemdUnits: []string{"bill.service"}},
 			had: "billing.service", withoutIt: func(p *Process) { p.SystemdUnit = "" }},
 	} {
 		t.Run(string(tc.kind), func(t *testing.T) {
-			tc.hit.AnyUser = tc.kind != ByUser
-			tc.miss.AnyUser = tc.kind != ByUser
+			tc.hit.AnyUser = tc.kind != KindUser
+			tc.miss.AnyUser = tc.kind != KindUser
 			hit, miss := mustSelect(t, tc.hit), mustSelect(t, tc.miss)
 			p := billing()
 			if !hit.Match(p) || len(hit.Mismatches(p)) != 0 {
@@ -181,7 +181,7 @@ func TestErrorsNameEveryValue(t *testing.T) {
 	if !errors.As(err, &wrong) || len(wrong) != 2 {
 		t.Fatalf("got %v", err)
 	}
-	if wrong[0].Kind != ByExecutable || wrong[0].Index != 1 || wrong[1].Kind != ByUser || wrong[1].Index != 0 {
+	if wrong[0].Kind != KindExecutable || wrong[0].Index != 1 || wrong[1].Kind != KindUser || wrong[1].Index != 0 {
 		t.Errorf("got %+v %+v", wrong[0], wrong[1])
 	}
 }
