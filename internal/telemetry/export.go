@@ -93,7 +93,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []trace.ReadOnlySpan) 
 	if err != nil {
 		e.counts.failed.Add(uint64(len(spans)))
 		if !e.failed.Swap(true) {
-			e.logger.Warn("traces cannot be exported; spans are lost until the collector answers", "err", err)
+			e.logger.Warn("traces cannot be exported; spans are lost until the collector answers", "error", err)
 		}
 		return nil
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/lanyardhq/lanyard/internal/telemetry"
 	"github.com/lanyardhq/lanyard/internal/workload"
@@ -126,41 +125,33 @@ func TestConcurrentUsesAreAllCounted(t *testing.T) {
 	}
 }
 
-func TestWarningsOfOneKindAreHeldBack(t *testing.T) {
-	noExporter(t)
-	var log bytes.Buffer
-	r := setup(t, slog.New(slog.NewTextHandler(&log, nil)))
-	u := use()
-	u.Outcome, u.Reason = workload.DestinationUnverified, errors.New("10.9.0.1 is not ledger.internal")
-	for range 5 {
-		r.Use(u)
-	}
-	u.Identity = "another"
-	r.Use(u)
-	if got := strings.Count(log.String(), "outcome=destination_unverified"); got != 2 {
-		t.Errorf("%d warnings: %s", got, log.String())
-	}
-	u.Identity, u.End = "billing", u.End.Add(11*time.Second)
-	r.Use(u)
-	if !strings.Contains(log.String(), "held_back=4") || !strings.Contains(log.String(), `err="10.9.0.1 is not ledger.internal"`) {
-		t.Errorf("log is %s", log.String())
-	}
-	if strings.Contains(log.String(), "level=DEBUG") {
-		t.Errorf("log is %s", log.String())
-	}
-}
-
 func TestDebugLogsEveryRequest(t *testing.T) {
 	noExporter(t)
 	var log bytes.Buffer
-	r := setup(t, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	level := new(slog.LevelVar)
+	r := setup(t, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: level})))
 	u := use()
+	u.Outcome, u.Reason = workload.DestinationUnverified, errors.New("10.9.0.1 is not ledger.internal")
 	r.Use(u)
-	u.Outcome = workload.Refused
+	r.Obtained(telemetry.Obtaining{Err: errors.New("refused")})
+	if log.Len() > 0 {
+		t.Errorf("above debug level: %s", log.String())
+	}
+	level.Set(slog.LevelDebug)
 	r.Use(u)
-	r.Use(u)
-	if got := strings.Count(log.String(), "msg=request "); got != 3 {
-		t.Errorf("%d lines: %s", got, log.String())
+	r.Use(use())
+	r.Obtained(telemetry.Obtaining{Identity: "billing", Err: errors.New("refused")})
+	r.Obtained(telemetry.Obtaining{Identity: "billing", TokenID: "jti-2"})
+	for _, want := range []string{
+		`outcome=destination_unverified`, `error="10.9.0.1 is not ledger.internal"`, `outcome=injected`, `pid=4711`,
+		`destination=ledger`, `token_id=jti-1`, `address=10.9.0.1:8080`, `error=refused`, `token_id=jti-2`,
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("log lacks %s:\n%s", want, log.String())
+		}
+	}
+	if got := strings.Count(log.String(), "\n"); got != 4 {
+		t.Errorf("%d lines:\n%s", got, log.String())
 	}
 }
 

@@ -26,15 +26,14 @@ type Obtaining struct {
 	Err      error     // why there is no token, or nil
 }
 
-// Obtained records one attempt to obtain a token: counted, logged (a failure as
-// a warning, else at debug level), and a span where spans are exported. It never
-// waits.
+// Obtained records one attempt to obtain a token: counted, logged at debug level,
+// and a span where spans are exported. It never waits.
 func (r *Recorder) Obtained(o Obtaining) {
 	result := resultObtained
 	if o.Err != nil {
 		result = resultFailed
 	}
-	r.metrics.fetches.get(fetchLabels{result, o.Identity}).count.Add(1)
+	r.metrics.fetches.get(fetchLabels{result, o.Identity}).Add(1)
 	r.logObtaining(&o)
 	if r.tracer != nil {
 		r.traceObtaining(&o)
@@ -42,16 +41,15 @@ func (r *Recorder) Obtained(o Obtaining) {
 }
 
 func (r *Recorder) logObtaining(o *Obtaining) {
-	took := o.End.Sub(o.Start)
-	if o.Err != nil {
-		r.logger.LogAttrs(context.Background(), slog.LevelWarn, "token not obtained",
-			slog.String("identity", o.Identity), slog.String("audience", o.Audience),
-			slog.Duration("took", took), slog.String("err", clean(o.Err.Error())))
-		return
+	attrs := []slog.Attr{
+		slog.String("identity", o.Identity), slog.String("audience", o.Audience), slog.Duration("took", o.End.Sub(o.Start)),
 	}
-	r.logger.LogAttrs(context.Background(), slog.LevelDebug, "token obtained",
-		slog.String("identity", o.Identity), slog.String("audience", o.Audience),
-		slog.String("token_id", o.TokenID), slog.Time("expires", o.Expires), slog.Duration("took", took))
+	if o.Err != nil {
+		attrs = append(attrs, slog.String("error", clean(o.Err.Error())))
+	} else {
+		attrs = append(attrs, slog.String("token_id", o.TokenID), slog.Time("expires", o.Expires))
+	}
+	r.logger.LogAttrs(context.Background(), slog.LevelDebug, "obtaining of a token", attrs...)
 }
 
 func (r *Recorder) traceObtaining(o *Obtaining) {

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 const (
@@ -13,28 +12,7 @@ const (
 	maxSeries = 1024
 	// overflowName stands for every name that came after maxSeries.
 	overflowName = "_other"
-	// warnEvery is how often one series may write a warning, so that a client
-	// that retries in a loop cannot fill the log or wait for it.
-	warnEvery = 10 * time.Second
 )
-
-// series is one counter, and when it last wrote a warning.
-type series struct {
-	count  atomic.Uint64
-	warned atomic.Int64 // Unix nanoseconds
-	silent atomic.Uint64
-}
-
-// mayWarn reports whether a warning at this time may be written, and how many
-// were held back since the one before.
-func (s *series) mayWarn(now time.Time) (held uint64, ok bool) {
-	last, at := s.warned.Load(), now.UnixNano()
-	if last != 0 && at-last < int64(warnEvery) || !s.warned.CompareAndSwap(last, at) {
-		s.silent.Add(1)
-		return 0, false
-	}
-	return s.silent.Swap(0), true
-}
 
 // counters maps label values to counters. Reading takes no lock and allocates
 // nothing: the map is never changed, a new combination replaces it by a copy.
@@ -42,10 +20,10 @@ type counters[K comparable] struct {
 	overflow func(K) K // what a combination beyond maxSeries is counted as
 
 	mu  sync.Mutex // held while adding a combination
-	all atomic.Pointer[map[K]*series]
+	all atomic.Pointer[map[K]*atomic.Uint64]
 }
 
-func (c *counters[K]) get(key K) *series {
+func (c *counters[K]) get(key K) *atomic.Uint64 {
 	if known := c.all.Load(); known != nil {
 		if s, ok := (*known)[key]; ok {
 			return s
@@ -54,10 +32,10 @@ func (c *counters[K]) get(key K) *series {
 	return c.add(key)
 }
 
-func (c *counters[K]) add(key K) *series {
+func (c *counters[K]) add(key K) *atomic.Uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known := map[K]*series{}
+	known := map[K]*atomic.Uint64{}
 	if old := c.all.Load(); old != nil {
 		known = *old
 	}
@@ -67,9 +45,9 @@ func (c *counters[K]) add(key K) *series {
 	if s, ok := known[key]; ok {
 		return s
 	}
-	next := make(map[K]*series, len(known)+1)
+	next := make(map[K]*atomic.Uint64, len(known)+1)
 	maps.Copy(next, known)
-	s := &series{}
+	s := &atomic.Uint64{}
 	next[key] = s
 	c.all.Store(&next)
 	return s
@@ -82,6 +60,6 @@ func (c *counters[K]) each(f func(key K, count uint64)) {
 		return
 	}
 	for key, s := range *known {
-		f(key, s.count.Load())
+		f(key, s.Load())
 	}
 }

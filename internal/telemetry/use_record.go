@@ -15,14 +15,14 @@ import (
 )
 
 // Use records one use of a token, or one request that got none: it counts it,
-// logs it (what went wrong as a warning, at most one in ten seconds for the same
-// outcome, destination and identity; the rest at debug level), and makes the
-// span of it where spans are exported. It never waits, and without an exporter
-// it allocates nothing.
+// logs it at debug level, and makes the span of it where spans are exported. It
+// never waits, and without an exporter it allocates nothing. What an operator
+// should be warned of is the caller's business, who knows how often it happens.
 func (r *Recorder) Use(u Use) {
-	s := r.metrics.requests.get(requestLabels{u.Outcome, u.Destination, u.Identity})
-	s.count.Add(1)
-	r.logUse(&u, s)
+	r.metrics.requests.get(requestLabels{u.Outcome, u.Destination, u.Identity}).Add(1)
+	if r.logger.Enabled(context.Background(), slog.LevelDebug) {
+		r.logger.LogAttrs(context.Background(), slog.LevelDebug, "request", useLogAttributes(&u)...)
+	}
 	if r.tracer != nil && hasSpan(u.Outcome) {
 		r.traceUse(&u)
 	}
@@ -38,7 +38,7 @@ func hasSpan(o workload.Outcome) bool {
 	return true
 }
 
-// isFailure reports whether an outcome is one that an operator should look at.
+// isFailure reports whether an outcome is an error of the span.
 func isFailure(o workload.Outcome) bool {
 	switch o {
 	case workload.DestinationUnverified, workload.IdentityAmbiguous, workload.TokenUnavailable,
@@ -48,27 +48,8 @@ func isFailure(o workload.Outcome) bool {
 	return false
 }
 
-func (r *Recorder) logUse(u *Use, s *series) {
-	level := slog.LevelDebug
-	if isFailure(u.Outcome) {
-		level = slog.LevelWarn
-	}
-	ctx := context.Background()
-	if !r.logger.Enabled(ctx, level) {
-		return
-	}
-	var held uint64
-	if level == slog.LevelWarn && !r.logger.Enabled(ctx, slog.LevelDebug) {
-		var ok bool
-		if held, ok = s.mayWarn(u.End); !ok {
-			return
-		}
-	}
-	r.logger.LogAttrs(ctx, level, "request", useLogAttributes(u, held)...)
-}
-
 // useLogAttributes are the facts of a log line; what is not known is left out.
-func useLogAttributes(u *Use, held uint64) []slog.Attr {
+func useLogAttributes(u *Use) []slog.Attr {
 	attrs := make([]slog.Attr, 0, 16)
 	text := func(key, value string) {
 		if value != "" {
@@ -92,10 +73,7 @@ func useLogAttributes(u *Use, held uint64) []slog.Attr {
 	}
 	attrs = append(attrs, slog.Duration("took", u.End.Sub(u.Start)))
 	if u.Reason != nil {
-		text("err", clean(u.Reason.Error()))
-	}
-	if held > 0 {
-		attrs = append(attrs, slog.Uint64("held_back", held))
+		text("error", clean(u.Reason.Error()))
 	}
 	return attrs
 }
