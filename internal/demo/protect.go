@@ -32,14 +32,24 @@ func Claims(ctx context.Context) jwt.Token {
 	return claims
 }
 
-// Protect passes a request on to next if it carries a valid ID token for the
-// audience, signed by one of the keys published at jwksURL, and answers 401
-// otherwise (RFC 6750). The keys are fetched when they are first needed and kept
-// fresh until ctx ends.
-func Protect(ctx context.Context, jwksURL, audience string, next http.Handler) (http.Handler, error) {
+// Protection says whose tokens a server accepts.
+type Protection struct {
+	KeysURL  string       // where the issuer publishes its keys (JWKS)
+	Audience string       // that a token must be for
+	Client   *http.Client // fetches the keys; http.DefaultClient when nil
+}
+
+// Protect passes a request on to next if it carries a valid ID token, and answers
+// 401 otherwise (RFC 6750). The issuer's keys are fetched when they are first
+// needed and kept fresh until ctx ends.
+func Protect(ctx context.Context, p Protection, next http.Handler) (http.Handler, error) {
+	client := p.Client
+	if client == nil {
+		client = http.DefaultClient
+	}
 	keys := jwk.NewCache(ctx)
-	if err := keys.Register(jwksURL, jwk.WithMinRefreshInterval(keysMaxAge)); err != nil {
-		return nil, fmt.Errorf("watch keys at %s: %w", jwksURL, err)
+	if err := keys.Register(p.KeysURL, jwk.WithMinRefreshInterval(keysMaxAge), jwk.WithHTTPClient(client)); err != nil {
+		return nil, fmt.Errorf("watch keys at %s: %w", p.KeysURL, err)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		value, found := bearer(r)
@@ -47,13 +57,13 @@ func Protect(ctx context.Context, jwksURL, audience string, next http.Handler) (
 			refuse(w, "", "no bearer token")
 			return
 		}
-		set, err := keys.Get(r.Context(), jwksURL)
+		set, err := keys.Get(r.Context(), p.KeysURL)
 		if err != nil {
 			answer(w, http.StatusServiceUnavailable, map[string]any{"error": "the issuer's keys cannot be fetched"})
 			return
 		}
 		claims, err := jwt.ParseString(value, jwt.WithKeySet(set, jws.WithInferAlgorithmFromKey(false)),
-			jwt.WithAudience(audience), jwt.WithRequiredClaim(jwt.ExpirationKey), jwt.WithAcceptableSkew(clockSkew))
+			jwt.WithAudience(p.Audience), jwt.WithRequiredClaim(jwt.ExpirationKey), jwt.WithAcceptableSkew(clockSkew))
 		if err != nil {
 			refuse(w, "invalid_token", whyInvalid(err))
 			return
@@ -65,7 +75,7 @@ func Protect(ctx context.Context, jwksURL, audience string, next http.Handler) (
 // NewProtectedAPI returns a server that answers a request with a valid token with
 // the claims it saw, and any other as Protect does.
 func NewProtectedAPI(ctx context.Context, jwksURL, audience string) (http.Handler, error) {
-	return Protect(ctx, jwksURL, audience, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return Protect(ctx, Protection{KeysURL: jwksURL, Audience: audience}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, map[string]any{"message": "welcome", "claims": Claims(r.Context())})
 	}))
 }
