@@ -1,0 +1,167 @@
+package resolver
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lanyardhq/lanyard/internal/workload"
+)
+
+// Reason says why an address is not verified.
+type Reason string
+
+// The reasons.
+const (
+	ReasonWildcard   Reason = "wildcard"   // only a wildcard fits the host, and no configured address fits
+	ReasonLiteral    Reason = "literal"    // the host is another address
+	ReasonSpecial    Reason = "special"    // loopback, link-local, unspecified, multicast: no DNS answer vouches for it
+	ReasonUnknown    Reason = "unknown"    // not among the answers of the last ten minutes
+	ReasonForeign    Reason = "foreign"    // the destination does not have this host at all
+	ReasonUnresolved Reason = "unresolved" // there was no answer in the last ten minutes
+)
+
+// NotVerifiedError says why an address is not that of a host.
+type NotVerifiedError struct {
+	Destination string
+	Host        string
+	Address     netip.Addr
+	Reason      Reason
+	Known       []netip.Addr // what the host had in the last ten minutes
+	Err         error        // of the look-up, or nil
+}
+
+// Error says what was seen and what can be done.
+func (e *NotVerifiedError) Error() string {
+	var seen string
+	switch e.Reason {
+	case ReasonWildcard:
+		seen = "the destination has this host by a wildcard, which only configured addresses verify"
+	case ReasonLiteral:
+		seen = "it is another address"
+	case ReasonForeign:
+		return fmt.Sprintf("verify that %v is %q: destination %q does not have this host", e.Address, e.Host, e.Destination)
+	case ReasonSpecial:
+		seen = "a loopback, link-local, unspecified or multicast address is verified by configuration only"
+	case ReasonUnknown:
+		seen = fmt.Sprintf("this host's resolver answered %s in the last %v", list(e.Known), Memory)
+	default:
+		seen = fmt.Sprintf("this host's resolver answered nothing in the last %v", Memory)
+	}
+	if e.Err != nil {
+		seen += fmt.Sprintf(" (last look-up: %v)", e.Err)
+	}
+	prefix := "it"
+	if e.Address.IsValid() {
+		prefix = netip.PrefixFrom(e.Address, e.Address.BitLen()).String()
+	}
+	return fmt.Sprintf("verify that %v is %q: %s; if it belongs to destination %q, add %s to the destination's addresses",
+		e.Address, e.Host, seen, e.Destination, prefix)
+}
+
+// Unwrap returns the look-up's error.
+func (e *NotVerifiedError) Unwrap() error { return e.Err }
+
+// Verify returns nil if a plaintext connection to addr leads to that host of the
+// destination, else a *NotVerifiedError. Host is normalised, without port and
+// brackets. A name that is known takes no lock and makes no system call; another
+// is looked up once a second at most, and ctx or two seconds end the wait.
+func (r *Resolver) Verify(ctx context.Context, d *workload.Destination, host string, addr netip.AddrPort) error {
+	ip := plain(addr.Addr())
+	for _, prefix := range d.Addresses {
+		if prefix.Contains(ip) {
+			return nil
+		}
+	}
+	host = normalise(host)
+	if !slices.Contains(d.Hosts, host) {
+		reason := ReasonForeign
+		if fitsWildcard(d.Hosts, host) {
+			reason = ReasonWildcard
+		}
+		return &NotVerifiedError{Destination: d.Name, Host: host, Address: ip, Reason: reason}
+	}
+	if n := (*r.names.Load())[host]; n != nil && answerable(ip) {
+		now := r.now()
+		if n.had(ip, now) {
+			r.refresh(n, now)
+			return nil
+		}
+	}
+	return r.verifyUnknown(ctx, d, host, ip)
+}
+
+// verifyUnknown is Verify for an address that no answer has given yet.
+func (r *Resolver) verifyUnknown(ctx context.Context, d *workload.Destination, host string, ip netip.Addr) error {
+	refusal := &NotVerifiedError{Destination: d.Name, Host: host, Address: ip}
+	if literal, err := netip.ParseAddr(host); err == nil {
+		if plain(literal) == ip {
+			return nil
+		}
+		refusal.Reason = ReasonLiteral
+		return refusal
+	}
+	if !answerable(ip) {
+		refusal.Reason = ReasonSpecial
+		return refusal
+	}
+	n, err := r.name(host)
+	if err != nil {
+		refusal.Reason, refusal.Err = ReasonUnresolved, err
+		return refusal
+	}
+	err = r.await(ctx, n)
+	if n.had(ip, r.now()) {
+		return nil
+	}
+	refusal.Reason, refusal.Err = ReasonUnknown, err
+	if refusal.Known = n.addresses(r.now()); len(refusal.Known) == 0 {
+		refusal.Reason = ReasonUnresolved
+	}
+	return refusal
+}
+
+// refresh marks a name as used and has it looked up again, without waiting,
+// before it is forgotten. It looks at that once a minute.
+func (r *Resolver) refresh(n *name, now time.Time) {
+	if n.use(r.minute(now)) && now.Sub(n.known.Load().at) >= refreshAfter {
+		r.start(n)
+	}
+}
+
+// answerable reports whether a DNS answer can vouch for an address. Whoever
+// answers for a name must not make this host's own services, or its neighbours
+// on the link, look like that name.
+func answerable(ip netip.Addr) bool {
+	return ip.IsValid() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() && !ip.IsUnspecified() &&
+		!ip.IsMulticast() && !thisNetwork.Contains(ip) && ip != broadcast
+}
+
+var (
+	thisNetwork = netip.PrefixFrom(netip.IPv4Unspecified(), 8) // RFC 1122 section 3.2.1.3
+	broadcast   = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+)
+
+// fitsWildcard reports whether one of the patterns covers the host as a wildcard.
+func fitsWildcard(patterns []string, host string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		suffix, wildcard := strings.CutPrefix(pattern, "*")
+		return wildcard && len(host) > len(suffix) && strings.HasSuffix(host, suffix)
+	})
+}
+
+// list prints some of the addresses.
+func list(addrs []netip.Addr) string {
+	const most = 8
+	var texts []string
+	for _, addr := range addrs[:min(len(addrs), most)] {
+		texts = append(texts, addr.String())
+	}
+	if more := len(addrs) - most; more > 0 {
+		texts = append(texts, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(texts, ", ")
+}
