@@ -162,6 +162,9 @@ func TestVerify(t *testing.T) {
 					"::", "224.0.0.1", "ff02::1", "255.255.255.255", "10.9.9.9")
 				z.set("192.0.2.10", "192.0.2.10")
 				z.set("a.wild.internal", "10.0.0.7")
+				if err := verify(t, r, everything, "odd.internal", "10.9.9.9"); err != nil {
+					t.Error(err) // from here on the whole answer is remembered
+				}
 				for range 2 { // unknown, then known
 					err := verify(t, r, everything, k.host, k.addr)
 					var refusal *NotVerifiedError
@@ -315,6 +318,7 @@ func TestAddresses(t *testing.T) {
 			}
 		}
 		get("ledger.internal", want)
+		sleep(keepEvery / 2)
 		get("Ledger.Internal.", want)
 		if n := z.count("ledger.internal"); n != 1 {
 			t.Errorf("%d look-ups for a fresh answer", n)
@@ -322,7 +326,7 @@ func TestAddresses(t *testing.T) {
 		if err := verify(t, r, ledger, "ledger.internal", "10.0.0.9"); err != nil || z.count("ledger.internal") != 1 {
 			t.Errorf("does not share its memory with Verify: %v", err)
 		}
-		sleep(keepEvery)
+		sleep(keepEvery / 2)
 		z.set("ledger.internal", "10.0.0.1")
 		get("ledger.internal", parse("10.0.0.1"))
 		z.err = errors.New("SERVFAIL")
@@ -468,6 +472,18 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Errorf("%d addresses of one name, from %v; want the latest %d", len(got), got[0], maxAnswers)
 		}
 	})
+}
+
+func TestKeptNamesAreNotEvicted(t *testing.T) {
+	names := map[string]*name{}
+	for minute, host := range []string{"kept", "old", "new"} {
+		names[host] = &name{host: host}
+		names[host].use(int64(minute))
+	}
+	names["kept"].kept.Store(true)
+	if got := leastUsed(names); got != "old" {
+		t.Errorf("evicts %q, want the one unused for longest that is not kept", got)
+	}
 }
 
 func TestLookupsAtOnceAreBounded(t *testing.T) {
