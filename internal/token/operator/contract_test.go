@@ -1,0 +1,144 @@
+package operator_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lestrrat-go/jwx/v2/jwk"
+	"github.com/lestrrat-go/jwx/v2/jwt"
+
+	"github.com/lanyardhq/lanyard/internal/admin"
+	"github.com/lanyardhq/lanyard/internal/admin/resource"
+	"github.com/lanyardhq/lanyard/internal/authority"
+	"github.com/lanyardhq/lanyard/internal/token"
+	"github.com/lanyardhq/lanyard/internal/token/operator"
+)
+
+// served is a real authority, over real HTTP, whose clock is off by so much.
+type served struct {
+	*authority.Authority
+	url   string
+	admin *admin.Client
+}
+
+func serve(t *testing.T, offset time.Duration) *served {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + l.Addr().String()
+	a, err := authority.New(authority.Config{
+		DataDir: t.TempDir(), URL: url, Now: func() time.Time { return time.Now().Add(offset) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, done := &http.Server{Handler: a.Handler()}, make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(l)
+	}()
+	t.Cleanup(func() {
+		_ = server.Close()
+		<-done
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	client, err := admin.New(admin.Config{URL: url, TokenFile: a.AdminTokenFile()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &served{Authority: a, url: url, admin: client}
+}
+
+// client makes a ticket and a client that is to enrol with it.
+func (s *served) client(t *testing.T, spec resource.TicketSpec) (*operator.Client, resource.Ticket) {
+	t.Helper()
+	made, err := s.admin.CreateTicket(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ticket")
+	if err := os.WriteFile(file, []byte(made.Secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := operator.New(operator.Config{
+		Base: s.OperatorBase(), StateDir: filepath.Join(dir, "state"), TicketFile: file,
+		Environment: map[string]string{"hostname": "web-1"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c, made
+}
+
+var ledger = token.Request{Identity: "billing", Audience: "https://ledger.internal"}
+
+func TestContract(t *testing.T) {
+	for _, offset := range []time.Duration{0, 3 * time.Hour, -3 * time.Hour} {
+		t.Run(fmt.Sprintf("clock off by %v", offset), func(t *testing.T) {
+			s := serve(t, offset)
+			c, made := s.client(t, resource.TicketSpec{Description: "contract", MaxUses: 1, Tags: []string{"eyes"}})
+			tok, err := c.Fetch(t.Context(), ledger)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left := time.Until(tok.Expires()); (left - time.Hour).Abs() > 10*time.Second {
+				t.Errorf("by this host's clock it expires in %v, want an hour", left)
+			}
+			keys, err := jwk.Fetch(t.Context(), s.OperatorBase()+"/.well-known/jwks.json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			claims, err := jwt.Parse([]byte(tok.Reveal()), jwt.WithKeySet(keys), jwt.WithAudience(ledger.Audience),
+				jwt.WithIssuer(s.OperatorID()), jwt.WithSubject(c.WorkloadID()),
+				jwt.WithClock(jwt.ClockFunc(func() time.Time { return time.Now().Add(offset) })), jwt.WithAcceptableSkew(time.Second))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if claims.JwtID() != tok.ID() || len(claims.Audience()) != 1 {
+				t.Errorf("token has jti %q and audiences %v; the client says %q", claims.JwtID(), claims.Audience(), tok.ID())
+			}
+			if none, err := c.Fetch(t.Context(), token.Request{Identity: "billing"}); err != nil || none.ID() == tok.ID() {
+				t.Errorf("without audience: %q, %v", none.ID(), err)
+			}
+
+			if _, err := s.admin.DeactivateTicket(t.Context(), made.Name); err != nil {
+				t.Fatal(err)
+			}
+			_, err = c.Fetch(t.Context(), ledger)
+			var refused *token.RefusedError
+			if !errors.As(err, &refused) || !strings.Contains(refused.Message, "deactivated") {
+				t.Errorf("after its ticket was deactivated: %v", err)
+			}
+		})
+	}
+}
+
+func TestContractRefusals(t *testing.T) {
+	s := serve(t, 0)
+	soon := time.Now().Add(time.Hour)
+	deactivated, made := s.client(t, resource.TicketSpec{ExpiresAt: &soon})
+	if _, err := s.admin.DeactivateTicket(t.Context(), made.Name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := deactivated.Fetch(t.Context(), ledger); !errors.Is(err, token.ErrNotEnrolled) || strings.Contains(err.Error(), made.Secret) {
+		t.Errorf("deactivated ticket: %v", err)
+	}
+	narrow, _ := s.client(t, resource.TicketSpec{Audiences: []string{"https://other.internal"}})
+	var refused *token.RefusedError
+	if _, err := narrow.Fetch(t.Context(), ledger); !errors.As(err, &refused) || !strings.Contains(refused.Message, "audience") {
+		t.Errorf("audience that the ticket does not allow: %v", err)
+	}
+}
