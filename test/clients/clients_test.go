@@ -17,7 +17,7 @@ import (
 // families, and fails where it is refused.
 func TestClients(t *testing.T) {
 	const marker = "marker-7d1f"
-	all := clients.Install(t)
+	all := clients.Install(t, t.TempDir())
 	servers := map[string]http.Handler{
 		"answered": clients.Answer(marker),
 		"refused": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

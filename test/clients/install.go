@@ -13,12 +13,13 @@ import (
 	"github.com/lanyardhq/lanyard/test/lab"
 )
 
-// Install makes every client available and returns them. Debian packages that are
+// Install makes every client available and returns them; what has to be built goes
+// into folder, which every user must be able to reach. Debian packages that are
 // missing are installed where the test runs as root, and it says which; otherwise
 // it names the one command that does it.
-func Install(t testing.TB) []Client {
+func Install(t testing.TB, folder string) []Client {
 	t.Helper()
-	folder := buildGoClient(t)
+	buildGoClient(t, folder)
 	clients := All(folder)
 	missing := missingPackages(clients)
 	if len(missing) == 0 {
@@ -63,20 +64,12 @@ func apt(t testing.TB, command ...string) {
 	}
 }
 
-// buildGoClient builds the Go client, static as Go programs are, into a folder
-// that every user can reach.
-func buildGoClient(t testing.TB) string {
+// buildGoClient builds the Go client, static as Go programs are.
+func buildGoClient(t testing.TB, folder string) {
 	t.Helper()
-	folder := t.TempDir()
 	cmd := exec.Command("go", "build", "-o", filepath.Join(folder, goClient), "github.com/lanyardhq/lanyard/test/clients/goclient")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build Go client: %v\n%s", err, output)
 	}
-	for _, path := range []string{folder, filepath.Dir(folder)} {
-		if err := os.Chmod(path, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return folder
 }
