@@ -115,8 +115,8 @@ func (c *conn) serve() {
 		c.abort(err)
 	}
 	c.endUpstream()
-	c.close()
 	c.recordRest()
+	c.close()
 }
 
 // abort ends both sides with a reset, because of err. Both goroutines then find
@@ -157,10 +157,11 @@ func (c *conn) drain() { c.kick() }
 // expire ends a connection on which nothing was sent for too long: in peace if
 // nobody waits for anything, else with a reset.
 func (c *conn) expire() {
-	if c.pipeline.outstanding() > 0 || c.mode.Load() != modeHTTP || c.expired.Swap(true) {
+	if c.pipeline.outstanding() > 0 || c.mode.Load() != modeHTTP {
 		c.abort(errIdle)
 		return
 	}
+	c.expired.Store(true)
 	c.kick()
 }
 
@@ -236,7 +237,7 @@ func (c *conn) recordRest() {
 		reason = errUpstreamGone
 	}
 	for ex := c.pipeline.front(); ex != nil; ex = c.pipeline.front() {
-		if ex.use.Reason == nil {
+		if ex.use.Reason == nil || errors.Is(ex.use.Reason, net.ErrClosed) {
 			ex.use.Reason = reason
 		}
 		c.pipeline.pop()

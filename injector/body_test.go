@@ -1,0 +1,195 @@
+package injector
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http/httputil"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lanyardhq/lanyard/internal/token"
+)
+
+func someToken(t testing.TB) token.Token {
+	t.Helper()
+	tok, err := token.New(theToken, "id-1", time.Unix(1, 0), time.Unix(2, 0))
+	must(t, err)
+	return tok
+}
+
+// feedAll feeds a body at once, or in pieces.
+func feedAll(b []byte, piece int, strict bool) (n int, done bool, err error) {
+	var c chunked
+	c.start(strict)
+	for n < len(b) && !done && err == nil {
+		var k int
+		k, done, err = c.feed(b[n:min(n+piece, len(b))])
+		n += k
+	}
+	return n, done, err
+}
+
+func TestChunkedBody(t *testing.T) {
+	for _, c := range []struct {
+		body string
+		end  int // bytes that belong to it, or -1 if it is not complete
+		err  error
+	}{
+		{"0\r\n\r\n", 5, nil},
+		{"0\r\n\r\nGET", 5, nil},
+		{"000\r\n\r\n", 7, nil},
+		{"3\r\nabc\r\n0\r\n\r\nrest", 13, nil},
+		{"A;x=y;z=\"q q\"\r\n0123456789\r\n0;last\r\nX-Sum: 1\r\nY:\r\n\r\n", 51, nil},
+		{"a\r\n0123456789\r\n", -1, nil},
+		{"1\r\na\r\n0\r\n", -1, nil},
+		{"\r\n", 0, errChunkSize},
+		{"g\r\n", 0, errChunkSize},
+		{"-1\r\n", 0, errChunkSize},
+		{"0x1\r\n", 1, errChunkSize},
+		{"1 \r\na\r\n", 1, errChunkSize},
+		{" 1\r\na\r\n", 0, errChunkSize},
+		{"1\n", 1, errChunkSize},
+		{"1\rx", 2, errChunkLine},
+		{strings.Repeat("0", maxSizeDigits+1), maxSizeDigits, errChunkSize},
+		{"1;\x00", 2, errChunkLine},
+		{"1;\n", 2, errChunkLine},
+		{"1;\x80", 2, errChunkLine},
+		{"1;" + strings.Repeat("x", maxChunkLine), 1 + maxChunkLine, errChunkLine},
+		{strings.Repeat("1;"+strings.Repeat("x", 1000)+"\r\na\r\n", 66), 66*1007 - 501, errChunkLine},
+		{"1\r\nab", 4, errChunkEnd},
+		{"1\r\na\n", 4, errChunkEnd},
+		{"1\r\na\rx", 5, errChunkEnd},
+		{"0\r\nX\r\n", 4, errTrailer},
+		{"0\r\n: x\r\n", 3, errTrailer},
+		{"0\r\nX : y\r\n", 4, errTrailer},
+		{"0\r\n folded\r\n", 3, errTrailer},
+		{"0\r\nX: \x00\r\n", 6, errTrailer},
+		{"0\r\nX: y\n", 7, errTrailer},
+		{"0\r\nX: y\rz", 8, errTrailer},
+		{"0\r\n\rx", 4, errTrailer},
+		{"0\r\nX: " + strings.Repeat("y", maxTrailers), 3 + maxTrailers, errTrailer},
+		{"0\r\nAUTHORIZATION: x\r\n\r\n", 16, errTrailerName},
+		{"0\r\nProxy-Authorization: x\r\n\r\n", 22, errTrailerName},
+		{"0\r\nContent-Length: 1\r\n\r\n", 17, errTrailerName},
+		{"0\r\nX-Sum: 1\r\nHost: x\r\n\r\n", 17, errTrailerName},
+		{"0\r\nProxy-Authorizations: x\r\n\r\n", 30, nil},
+	} {
+		for _, piece := range []int{1, 7, 1 << 20} {
+			n, done, err := feedAll([]byte(c.body), piece, true)
+			if c.end < 0 && (done || err != nil || n != len(c.body)) ||
+				c.end >= 0 && (done != (c.err == nil) || !errors.Is(err, c.err)) ||
+				c.err == nil && c.end >= 0 && n != c.end {
+				t.Errorf("%.40q in pieces of %d: %d, %t, %v; want %d, %v", c.body, piece, n, done, err, c.end, c.err)
+			}
+		}
+	}
+	if _, done, err := feedAll([]byte("0\r\nAuthorization: x\r\n\r\n"), 100, false); !done || err != nil {
+		t.Errorf("a response's trailers: %t, %v", done, err)
+	}
+}
+
+// FuzzChunked holds that pieces make no difference and that what we accept,
+// net/http reads to the same end.
+func FuzzChunked(f *testing.F) {
+	for _, s := range []string{"0\r\n\r\n", "3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\nGET", "ffffffff\r\n", "1\r\nab", "0\r\nHost: x\r\n\r\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n, done, err := feedAll(b, len(b)+1, true)
+		n1, done1, err1 := feedAll(b, 1, true)
+		if done != done1 || err != err1 || n != n1 {
+			t.Fatalf("at once %d, %t, %v; byte by byte %d, %t, %v", n, done, err, n1, done1, err1)
+		}
+		if !done {
+			return
+		}
+		in := bytes.NewReader(b[:n])
+		if _, err := io.Copy(io.Discard, httputil.NewChunkedReader(in)); err != nil {
+			t.Fatalf("we accept what net/http refuses: %v", err)
+		}
+	})
+}
+
+func parseResponse(b []byte) (*response, bool, error) {
+	r := new(response)
+	r.reset()
+	done, err := r.parse(b)
+	return r, done, err
+}
+
+func TestResponseHead(t *testing.T) {
+	get, head, connect, upgrade := &exchange{}, &exchange{headOnly: true}, &exchange{connect: true}, &exchange{upgrade: true}
+	for _, c := range []struct {
+		head string
+		ex   *exchange
+		want body
+		err  error
+	}{
+		{"HTTP/1.1 200 OK\r\n\r\n", get, closeBody, nil},
+		{"HTTP/1.1 200 \r\n\r\n", get, closeBody, nil},
+		{"HTTP/1.0 200\r\n\r\n", get, closeBody, nil},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", get, lengthBody, nil},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", get, noBody, nil},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", head, noBody, nil},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", head, noBody, nil},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", get, chunkedBody, nil},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", get, chunkedBody, nil},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", get, closeBody, nil},
+		{"HTTP/1.1 204 x\r\nContent-Length: 3\r\n\r\n", get, noBody, nil},
+		{"HTTP/1.1 304 x\r\nContent-Length: 3\r\n\r\n", get, noBody, nil},
+		{"HTTP/1.1 100 x\r\n\r\n", get, interimHead, nil},
+		{"HTTP/1.1 199 x\r\n\r\n", connect, interimHead, nil},
+		{"HTTP/1.1 101 x\r\n\r\n", upgrade, switchedHead, nil},
+		{"HTTP/1.1 101 x\r\n\r\n", get, noBody, errSwitch},
+		{"HTTP/1.1 200 x\r\nContent-Length: 3\r\n\r\n", connect, switchedHead, nil},
+		{"HTTP/1.1 407 x\r\nContent-Length: 3\r\n\r\n", connect, lengthBody, nil},
+		{"HTTP/1.1 200 OK\n\n", get, 0, errBareLF},
+		{"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", get, 0, errFold},
+		{"HTTP/1.1 200 OK\r\nX : a\r\n\r\n", get, 0, errFieldName},
+		{"HTTP/1.1 200 OK\r\nX: \x00\r\n\r\n", get, 0, errFieldValue},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n", get, 0, errTwoLengths},
+		{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", get, 0, errLengthAndCoding},
+		{"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", get, 0, errCodingVersion},
+		{"HTTP/2.0 200 OK\r\n\r\n", get, 0, errStatusLine},
+		{"HTTP/1.1 20 OK\r\n\r\n", get, 0, errStatusLine},
+		{"HTTP/1.1 2000\r\n\r\n", get, 0, errStatusLine},
+		{"HTTP/1.1  200 OK\r\n\r\n", get, 0, errStatusLine},
+		{"HTTP/1.1 099 OK\r\n\r\n", get, 0, errStatusLine},
+		{"HTTP/1.1 200 a\rb\r\n\r\n", get, 0, errStatusLine},
+		{"\r\n", get, 0, errStatusLine},
+		{"HTTP/1.1 200 OK\r\nX: " + strings.Repeat("y", maxHead), get, 0, errHeadSize},
+		{"HTTP/1.1 200 OK\r\n" + strings.Repeat("X: y\r\n", maxFields+1), get, 0, errFieldCount},
+	} {
+		r, done, err := parseResponse([]byte(c.head))
+		var got body
+		if err == nil {
+			got, err = r.frame(c.ex)
+		}
+		if done != (c.err == nil || c.err == errSwitch) || !errors.Is(err, c.err) || got != c.want {
+			t.Errorf("%.60q: %d, %t, %v; want %d, %v", c.head, got, done, err, c.want, c.err)
+		}
+	}
+}
+
+// FuzzResponse holds that a response head is understood the same however it
+// arrives, and never beyond its bytes.
+func FuzzResponse(f *testing.F) {
+	for _, s := range []string{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.0 101\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200 OK\n\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		whole, done, err := parseResponse(b)
+		pieces := new(response)
+		pieces.reset()
+		var d bool
+		var e error
+		for i := 0; i < len(b) && !d && e == nil; i++ {
+			d, e = pieces.parse(b[:i+1])
+		}
+		if d != done || e != err && err != errHeadSize || done && (*whole != *pieces || whole.size() > len(b)) {
+			t.Fatalf("at once %+v, %t, %v; byte by byte %+v, %t, %v", whole, done, err, pieces, d, e)
+		}
+	})
+}

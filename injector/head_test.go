@@ -1,0 +1,308 @@
+package injector
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	nethttp "net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// parseHead parses a whole head.
+func parseHead(b []byte) (*head, bool, error) {
+	h := new(head)
+	h.reset()
+	done, err := h.parse(b)
+	return h, done, err
+}
+
+func TestHeadAccepts(t *testing.T) {
+	for _, c := range []struct {
+		head      string
+		authority authority
+		path      string
+		length    int64
+		chunked   bool
+		last      bool
+		upgrade   bool
+	}{
+		{"GET / HTTP/1.1\r\nHost: a\r\n\r\n", authority{"a", 80}, "/", -1, false, false, false},
+		{"GET /p?q#f HTTP/1.1\r\nhOsT:\t A.Example.ORG.:0080 \t\r\n\r\n", authority{"a.example.org", 80}, "/p", -1, false, false, false},
+		{"GET / HTTP/1.1\r\nHost: [2001:DB8:0::1]:8080\r\n\r\n", authority{"2001:db8::1", 8080}, "/", -1, false, false, false},
+		{"GET / HTTP/1.1\r\nHost: 10.0.0.1:\r\n\r\n", authority{"10.0.0.1", 80}, "/", -1, false, false, false},
+		{"GET http://a:81?q HTTP/1.1\r\nHost: A:81\r\n\r\n", authority{"a", 81}, "", -1, false, false, false},
+		{"GET http://a/b HTTP/1.0\r\n\r\n", authority{"a", 80}, "/b", -1, false, true, false},
+		{"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", authority{"a", 80}, "", -1, false, false, false},
+		{"CONNECT a:443 HTTP/1.1\r\nHost: b\r\nContent-Length: 0\r\n\r\n", authority{"b", 80}, "", 0, false, false, false},
+		{"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", authority{}, "/", -1, false, false, false},
+		{"GET / HTTP/1.1\r\nHost:\r\nConnection: foo, CLOSE\r\n\r\n", authority{}, "/", -1, false, true, false},
+		{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 007\r\n\r\n", authority{"a", 80}, "/", 7, false, false, false},
+		{"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", authority{"a", 80}, "/", -1, true, false, false},
+		{"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n", authority{"a", 80}, "/", -1, false, false, true},
+		{"M-SEARCH /\xc3\xa9|{} HTTP/1.1\r\nHost: a\r\nX: \xff\x80\t \r\nY:\r\n\r\n", authority{"a", 80}, "/\xc3\xa9|{}", -1, false, false, false},
+	} {
+		h, done, err := parseHead([]byte(c.head))
+		if !done || err != nil {
+			t.Errorf("%q: %t, %v", c.head, done, err)
+			continue
+		}
+		if h.authority != c.authority || string(h.path.of([]byte(c.head))) != c.path || h.length != c.length ||
+			h.chunked != c.chunked || h.last() != c.last || h.upgrade != c.upgrade || h.size() != len(c.head) {
+			t.Errorf("%q: %+v", c.head, h)
+		}
+	}
+}
+
+func TestHeadRefuses(t *testing.T) {
+	const h = "Host: a\r\n"
+	for _, c := range []struct {
+		head string
+		err  error
+	}{
+		{"GET / HTTP/1.1\nHost: a\r\n\r\n", errBareLF},
+		{"GET / HTTP/1.1\r\nHost: a\n\r\n", errBareLF},
+		{"GET / HTTP/1.1\r\nHost: a\r\n\n", errBareLF},
+		{"\r\nGET / HTTP/1.1\r\n" + h + "\r\n", errRequestLine},
+		{"GET  / HTTP/1.1\r\n" + h + "\r\n", errRequestLine},
+		{"GET / HTTP/1.1 \r\n" + h + "\r\n", errRequestLine},
+		{"GET /  HTTP/1.1\r\n" + h + "\r\n", errRequestLine},
+		{"GET\t/ HTTP/1.1\r\n" + h + "\r\n", errRequestLine},
+		{"G{T / HTTP/1.1\r\n" + h + "\r\n", errRequestLine},
+		{"GET /\x00 HTTP/1.1\r\n" + h + "\r\n", errRequestLine},
+		{"GET /\x7f HTTP/1.1\r\n" + h + "\r\n", errRequestLine},
+		{"GET /\r HTTP/1.1\r\n" + h + "\r\n", errRequestLine},
+		{"GET /\r\n", errRequestLine},
+		{"GET / http/1.1\r\n", errRequestLine},
+		{"GET / HTTP/1.10\r\n", errRequestLine},
+		{"GET / HTTP/11\r\n", errRequestLine},
+		{"GET / HTTP/1.2\r\n", errVersion},
+		{"GET / HTTP/2.0\r\n", errVersion},
+		{"GET / HTTP/0.9\r\n", errVersion},
+		{"GET / HTTP/1.1\r\n\r\n", errNoHost},
+		{"GET / HTTP/1.1\r\n" + h + h + "\r\n", errTwoHosts},
+		{"GET / HTTP/1.1\r\n" + h + "HOST: a\r\n\r\n", errTwoHosts},
+		{"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", errHost},
+		{"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", errHost},
+		{"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", errHost},
+		{"GET / HTTP/1.1\r\nHost: a:x\r\n\r\n", errHost},
+		{"GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", errHost},
+		{"GET / HTTP/1.1\r\nHost: a:0\r\n\r\n", errHost},
+		{"GET / HTTP/1.1\r\nHost: a:80:80\r\n\r\n", errHost},
+		{"GET / HTTP/1.1\r\nHost: :80\r\n\r\n", errHost},
+		{"GET / HTTP/1.1\r\nHost: .\r\n\r\n", errHost},
+		{"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", errHost},
+		{"GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n", errHost},
+		{"GET / HTTP/1.1\r\nHost: [fe80::1%eth0]\r\n\r\n", errHost},
+		{"GET / HTTP/1.1\r\nHost: [127.0.0.1]\r\n\r\n", errHost},
+		{"GET / HTTP/1.1\r\nHost: \xc3\xa9\r\n\r\n", errHost},
+		{"GET / HTTP/1.1\r\nHost: " + strings.Repeat("a", maxHost+1) + "\r\n\r\n", errHost},
+		{"GET http://b/ HTTP/1.1\r\n" + h + "\r\n", errHostDiffers},
+		{"GET http://a:81/ HTTP/1.1\r\n" + h + "\r\n", errHostDiffers},
+		{"GET http://a/ HTTP/1.1\r\nHost:\r\n\r\n", errHostDiffers},
+		{"GET http:///x HTTP/1.1\r\n" + h + "\r\n", errTarget},
+		{"GET http://u@a/ HTTP/1.1\r\n" + h + "\r\n", errHost},
+		{"GET a HTTP/1.1\r\n" + h + "\r\n", errTarget},
+		{"GET a:80 HTTP/1.1\r\n" + h + "\r\n", errTarget},
+		{"GET * HTTP/1.1\r\n" + h + "\r\n", errTarget},
+		{"GET ://a/ HTTP/1.1\r\n" + h + "\r\n", errTarget},
+		{"CONNECT / HTTP/1.1\r\n" + h + "\r\n", errTarget},
+		{"CONNECT a HTTP/1.1\r\n" + h + "\r\n", errTarget},
+		{"CONNECT a:80 HTTP/1.1\r\n" + h + "Content-Length: 1\r\n\r\n", errConnectBody},
+		{"CONNECT a:80 HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n", errConnectBody},
+		{"GET / HTTP/1.1\r\n" + h + " folded\r\n\r\n", errFold},
+		{"GET / HTTP/1.1\r\n\tHost: a\r\n\r\n", errFold},
+		{"GET / HTTP/1.1\r\n" + h + "X : y\r\n\r\n", errFieldName},
+		{"GET / HTTP/1.1\r\n" + h + "X\r\n\r\n", errFieldName},
+		{"GET / HTTP/1.1\r\n" + h + ": y\r\n\r\n", errFieldName},
+		{"GET / HTTP/1.1\r\n" + h + "X\x00: y\r\n\r\n", errFieldName},
+		{"GET / HTTP/1.1\r\n" + h + "X(: y\r\n\r\n", errFieldName},
+		{"GET / HTTP/1.1\r\n" + h + "X: a\rb\r\n\r\n", errFieldValue},
+		{"GET / HTTP/1.1\r\n" + h + "X: a\r\r\n\r\n", errFieldValue},
+		{"GET / HTTP/1.1\r\n" + h + "X: \x00\r\n\r\n", errFieldValue},
+		{"GET / HTTP/1.1\r\n" + h + "X: \x7f\r\n\r\n", errFieldValue},
+		{"GET / HTTP/1.1\r\n" + h + "X: \x0b\r\n\r\n", errFieldValue},
+		{"POST / HTTP/1.1\r\n" + h + "Content-Length: 1\r\nContent-Length: 1\r\n\r\n", errTwoLengths},
+		{"POST / HTTP/1.1\r\n" + h + "Content-Length: 1, 1\r\n\r\n", errLength},
+		{"POST / HTTP/1.1\r\n" + h + "Content-Length: +1\r\n\r\n", errLength},
+		{"POST / HTTP/1.1\r\n" + h + "Content-Length: -1\r\n\r\n", errLength},
+		{"POST / HTTP/1.1\r\n" + h + "Content-Length: 0x1\r\n\r\n", errLength},
+		{"POST / HTTP/1.1\r\n" + h + "Content-Length:\r\n\r\n", errLength},
+		{"POST / HTTP/1.1\r\n" + h + "Content-Length: 9999999999999999999\r\n\r\n", errLength},
+		{"POST / HTTP/1.1\r\n" + h + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", errLengthAndCoding},
+		{"POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", errLengthAndCoding},
+		{"POST / HTTP/1.0\r\n" + h + "Transfer-Encoding: chunked\r\n\r\n", errCodingVersion},
+		{"POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: identity\r\n\r\n", errCoding},
+		{"POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked, identity\r\n\r\n", errCoding},
+		{"POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: chunked, chunked\r\n\r\n", errCoding},
+		{"POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n", errCoding},
+		{"POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: xchunked\r\n\r\n", errCoding},
+		{"POST / HTTP/1.1\r\n" + h + "Transfer-Encoding:\r\n\r\n", errCoding},
+		{"POST / HTTP/1.1\r\n" + h + "Transfer-Encoding: gzip, chunked\r\n\r\n", errCodingUnknown},
+		{"GET / HTTP/1.1\r\n" + h + "Connection: close, Authorization\r\n\r\n", errNomination},
+		{"GET / HTTP/1.1\r\n" + h + "Connection: content-length\r\n\r\n", errNomination},
+		{"GET / HTTP/1.1\r\n" + h + "Connection: host\r\n\r\n", errNomination},
+		{"GET / HTTP/1.1\r\n" + h + "Connection: transfer-encoding\r\n\r\n", errNomination},
+		{"GET / HTTP/1.1\r\n" + h + strings.Repeat("Authorization: x\r\n", maxAuthorization+1) + "\r\n", errCredentials},
+		{"GET / HTTP/1.1\r\n" + strings.Repeat("X: y\r\n", maxFields+1), errFieldCount},
+		{"GET / HTTP/1.1\r\n" + h + "X: " + strings.Repeat("y", maxHead), errHeadSize},
+	} {
+		_, done, err := parseHead([]byte(c.head))
+		if done || !errors.Is(err, c.err) {
+			t.Errorf("%.80q: %t, %v; want %v", c.head, done, err, c.err)
+		}
+	}
+}
+
+func TestSniff(t *testing.T) {
+	for _, c := range []struct {
+		bytes string
+		want  protocol
+	}{
+		{"", undecided}, {"G", undecided}, {"GET", undecided}, {"GET ", undecided}, {"GET /", undecided},
+		{"GET / ", undecided}, {"GET / HTTP/1", undecided}, {"GET / HTTP/1.", undecided}, {"GET / HTTP/1.1", http1},
+		{"GET / HTTP/1.9", http1}, {"GET / HTTP/1.1\n", http1}, {"\x16", notHTTP1}, {"\r", notHTTP1}, {" ", notHTTP1},
+		{"GET\r", notHTTP1}, {"GET  ", notHTTP1}, {"GET /\r", notHTTP1}, {"GET / R", notHTTP1}, {"GET / HTTP/2", notHTTP1},
+		{"GET / HTTP/1.x", notHTTP1}, {"a:b", notHTTP1},
+		{strings.Repeat("x", maxHead-1), undecided}, {strings.Repeat("x", maxHead), notHTTP1},
+		{"GET /" + strings.Repeat("x", maxHead), http1},
+	} {
+		if got := sniff([]byte(c.bytes)); got != c.want {
+			t.Errorf("%.20q: %d, want %d", c.bytes, got, c.want)
+		}
+	}
+}
+
+func TestPathAllowed(t *testing.T) {
+	rule := []string{"/api/", "/exact"}
+	for path, want := range map[string]bool{
+		"/api/": true, "/api/x": true, "/api/x/y.z": true, "/exact": true, "/api/%20": true, "/api/..x": true,
+		"/api": false, "/exact/": false, "/exactly": false, "/": false, "": false, "*": false,
+		"/api/../x": false, "/api/..": false, "/api/.": false, "/api/./x": false, "/api//x": false, "//api/x": false,
+		"/api/%2e%2E/x": false, "/api/%2f": false, "/api/%5C": false, `/api/\x`: false, "/api/%": false,
+	} {
+		if got := pathAllowed(rule, []byte(path)); got != want {
+			t.Errorf("%q: %t", path, got)
+		}
+	}
+	if !pathAllowed(nil, []byte("/../x")) || !pathAllowed([]string{"/"}, nil) {
+		t.Error("no rule must allow every path, and no path is /")
+	}
+}
+
+// The token takes the place of the first Authorization; all else stays.
+func TestRewrite(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n" + bearer + "\r\n"},
+		{"GET / HTTP/1.1\r\nauthorization: x\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\n" + bearer + "Host: a\r\n\r\n"},
+		{"GET / HTTP/1.1\r\nA: 1\r\nAuthorization: x\r\nHost: a\r\nAUTHORIZATION:\r\nB: 2\r\nAuthorization: y\r\n\r\n",
+			"GET / HTTP/1.1\r\nA: 1\r\n" + bearer + "Host: a\r\nB: 2\r\n\r\n"},
+	} {
+		h, done, err := parseHead([]byte(c.in))
+		if !done || err != nil {
+			t.Fatal(err)
+		}
+		if got := string(appendInjected(nil, []byte(c.in), h, someToken(t))); got != c.want {
+			t.Errorf("%q became\n%q, want\n%q", c.in, got, c.want)
+		}
+	}
+}
+
+// FuzzHead holds what must be true of every head, and compares with net/http:
+// what we accept, it accepts, and understands in the same way.
+func FuzzHead(f *testing.F) {
+	for _, s := range []string{
+		"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST http://a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+		"PUT / HTTP/1.1\r\nHost: [::1]:8080\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n",
+		"GET / HTTP/1.0\r\nAuthorization: x\r\nAuthorization: y\r\n\r\n", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n",
+		"OPTIONS * HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, done, err := parseHead(b)
+		checkIncremental(t, b, done, err)
+		if !done {
+			return
+		}
+		if sniff(b) != http1 {
+			t.Fatalf("accepted, but not recognised as HTTP")
+		}
+		rewritten := appendInjected(nil, b, h, someToken(t))
+		again, done, err := parseHead(rewritten)
+		if !done || err != nil || again.credentials != 1 || again.authority != h.authority || again.framing != h.framing {
+			t.Fatalf("rewritten head %q: %t, %v", rewritten, done, err)
+		}
+		compareWithOracle(t, b[:h.size()], h)
+	})
+}
+
+// checkIncremental feeds the same bytes one by one.
+func checkIncremental(t *testing.T, b []byte, done bool, err error) {
+	t.Helper()
+	h := new(head)
+	h.reset()
+	for i := range b {
+		d, e := h.parse(b[:i+1])
+		if d || e != nil {
+			if d != done || e != err {
+				t.Fatalf("byte by byte %t, %v; at once %t, %v", d, e, done, err)
+			}
+			return
+		}
+	}
+	if done || err != nil && err != errHeadSize {
+		t.Fatalf("byte by byte nothing; at once %t, %v", done, err)
+	}
+}
+
+// compareWithOracle holds the parsed head against net/http's.
+func compareWithOracle(t *testing.T, b []byte, h *head) {
+	t.Helper()
+	r, err := nethttp.ReadRequest(bufio.NewReader(io.MultiReader(bytes.NewReader(b), strings.NewReader("0\r\n\r\n"))))
+	if err != nil {
+		if oracleIsStricter(b, h, err) {
+			return
+		}
+		t.Fatalf("we accept what net/http refuses: %v", err)
+	}
+	if r.Method != string(h.method.of(b)) {
+		t.Fatalf("method %q, net/http %q", h.method.of(b), r.Method)
+	}
+	if chunked := slices.Equal(r.TransferEncoding, []string{"chunked"}); chunked != h.chunked {
+		t.Fatalf("chunked %t, net/http %t", h.chunked, chunked)
+	}
+	if h.length > 0 && r.ContentLength != h.length || h.length <= 0 && !h.chunked && r.ContentLength != 0 {
+		t.Fatalf("length %d, net/http %d", h.length, r.ContentLength)
+	}
+	if n := len(r.Header.Values("Authorization")); n != h.credentials {
+		t.Fatalf("%d credentials, net/http %d", h.credentials, n)
+	}
+	if at, err := parseAuthority([]byte(r.Host)); h.form != authorityForm && (err != nil || at != h.authority) {
+		t.Fatalf("authority %v, net/http %q", h.authority, r.Host)
+	}
+}
+
+// oracleIsStricter are the cases in which net/http refuses what RFC 9112 allows,
+// or what only matters to who interprets a path.
+func oracleIsStricter(b []byte, h *head, err error) bool {
+	for _, s := range []string{
+		"invalid URL escape", "invalid control character", "invalid userinfo", "first path segment", "invalid character",
+		"missing protocol scheme", "invalid port", "invalid URI for request", "malformed Host header", "invalid host", "too many 1xx",
+	} {
+		if strings.Contains(err.Error(), s) {
+			return true
+		}
+	}
+	return h.form == authorityForm
+}
+
+func TestMessagesQuoteNobody(t *testing.T) {
+	_, _, err := parseHead([]byte("GET / HTTP/1.1\r\nAuthorization: sec\x00ret\r\n\r\n"))
+	if err == nil || strings.Contains(fmt.Sprint(err), "sec") {
+		t.Errorf("error %v", err)
+	}
+}
