@@ -31,6 +31,8 @@ type child struct {
 	log   string // file
 	cmd   *exec.Cmd
 	ended chan struct{}
+	// told says that an error about its end has been returned already.
+	told bool
 }
 
 // startChild starts a process in a cgroup. It has a process group of its own, so
@@ -79,6 +81,7 @@ func (c *child) waitReady(ctx context.Context, url string) (string, error) {
 		}
 		select {
 		case <-c.ended:
+			c.told = true
 			return "", fmt.Errorf("%s ended (%v); its log ends with:\n%s", c.name, c.cmd.ProcessState, c.tail())
 		case <-ctx.Done():
 			return "", fmt.Errorf("wait for %s to be ready: %w; its log ends with:\n%s", c.name, errors.Join(ctx.Err(), err), c.tail())
@@ -99,7 +102,7 @@ func (c *child) stop() error {
 		<-c.ended
 		return fmt.Errorf("stop %s: still running %v after SIGTERM; killed", c.name, stopLimit)
 	}
-	if code := c.cmd.ProcessState.ExitCode(); code != 0 {
+	if code := c.cmd.ProcessState.ExitCode(); code != 0 && !c.told {
 		return fmt.Errorf("stop %s: it ended with %v; its log ends with:\n%s", c.name, c.cmd.ProcessState, c.tail())
 	}
 	return nil

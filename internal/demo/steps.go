@@ -35,12 +35,10 @@ func (s *story) setUp(ctx context.Context) error {
 		}
 	}
 	s.note("Everything happens in %s and in the cgroup %s.", s.stage.folder, s.stage.cgroup)
-	settings := []string{"LANYARD_LISTEN=" + s.authorityListen, "LANYARD_DATA_DIR=" + s.stage.path("authority")}
-	s.command(append(settings, "lanyard", "authority")...)
-	cmd := exec.Command(s.binary, "authority")
-	cmd.Env = serviceEnvironment(settings)
+	s.command("cd", s.stage.folder)
+	settings := []string{"LANYARD_LISTEN=" + s.authorityListen, "LANYARD_DATA_DIR=authority"}
 	var err error
-	if s.authority, err = startChild("authority", s.stage.services, s.stage.path("authority.log"), cmd); err != nil {
+	if s.authority, err = s.startService("authority", settings); err != nil {
 		return err
 	}
 	if _, err := s.authority.waitReady(ctx, s.authorityURL()+"/readyz"); err != nil {
@@ -50,6 +48,14 @@ func (s *story) setUp(ctx context.Context) error {
 		return err
 	}
 	return s.startAPI(ctx)
+}
+
+// startService shows and starts a long-running command of the product.
+func (s *story) startService(name string, settings []string, arguments ...string) (*child, error) {
+	s.command(slices.Concat(settings, []string{"lanyard", name}, arguments, []string{"&"})...)
+	cmd := exec.Command(s.binary, append([]string{name}, arguments...)...)
+	cmd.Env, cmd.Dir = serviceEnvironment(settings), s.stage.folder
+	return startChild(name, s.stage.services, s.stage.path(name+".log"), cmd)
 }
 
 func (s *story) authorityURL() string { return "http://" + s.authorityListen }
@@ -91,17 +97,14 @@ func (s *story) refusedRequest(ctx context.Context) error {
 // ticket is step 2.
 func (s *story) ticket(ctx context.Context) error {
 	s.step("An administrator makes a ticket, good for one enrolment")
-	settings := []string{
-		"LANYARD_AUTHORITY_URL=" + s.authorityURL(),
-		"LANYARD_ADMIN_TOKEN_FILE=" + filepath.Join(s.stage.path("authority"), "admin-token"),
-	}
+	settings := s.adminSettings()
 	arguments := []string{
 		"ticket", "create", "--description", "demo", "--max-uses", "1", "--expires-in", "1h",
 		"--audience", s.apiURL, "-o", "json",
 	}
 	s.command(slices.Concat(settings, []string{"lanyard"}, arguments)...)
 	cmd := exec.CommandContext(ctx, s.binary, arguments...)
-	cmd.Env = serviceEnvironment(settings)
+	cmd.Env, cmd.Dir = serviceEnvironment(settings), s.stage.folder
 	output, err := runIn(s.stage.services, cmd)
 	s.answer(output)
 	if err != nil {
@@ -116,31 +119,23 @@ func (s *story) ticket(ctx context.Context) error {
 	return os.WriteFile(s.stage.path("ticket"), []byte(made.Ticket), 0o600)
 }
 
+// adminSettings tell an administrative command where the authority is.
+func (s *story) adminSettings() []string {
+	return []string{"LANYARD_AUTHORITY_URL=" + s.authorityURL(), "LANYARD_ADMIN_TOKEN_FILE=authority/admin-token"}
+}
+
 // registeredIdentity is step 3.
 func (s *story) registeredIdentity(ctx context.Context) error {
 	s.step("curl, run by root, is registered as an identity; the agent starts")
-	config := s.stage.path("agent.yaml")
-	if err := os.WriteFile(config, []byte(s.agentConfig()), 0o600); err != nil {
+	const config = "agent.yaml"
+	if err := os.WriteFile(s.stage.path(config), []byte(s.agentConfig()), 0o600); err != nil {
 		return fmt.Errorf("write agent configuration: %w", err)
 	}
 	s.command("cat", config)
 	s.answer(s.agentConfig())
-	settings := []string{
-		"LANYARD_AUTHORITY_URL=" + s.authorityURL(), "LANYARD_STATE_DIR=" + s.stage.path("agent"),
-		"LANYARD_METRICS=" + s.metricsListen, "LANYARD_LOCAL_API=" + s.localListen,
-		"LANYARD_LOCAL_SOCKET=" + s.stage.path("agent.sock"),
-		"LANYARD_BPFFS=" + s.stage.bpffs, "LANYARD_INSTANCE=" + s.stage.instance,
-	}
-	traces := s.spans.Environment("http/protobuf")
-	for _, name := range slices.Sorted(maps.Keys(traces)) {
-		settings = append(settings, name+"="+traces[name])
-	}
-	arguments := []string{"agent", "--config", config, "--cgroup", s.stage.programs}
-	s.command(slices.Concat(settings, []string{"lanyard"}, arguments)...)
-	cmd := exec.Command(s.binary, arguments...)
-	cmd.Env = serviceEnvironment(settings)
 	var err error
-	if s.agent, err = startChild("agent", s.stage.services, s.stage.path("agent.log"), cmd); err != nil {
+	s.agent, err = s.startService("agent", s.agentSettings(), "--config", config, "--cgroup", s.stage.programs)
+	if err != nil {
 		return err
 	}
 	readyURL := "http://" + s.metricsListen + "/readyz"
@@ -151,6 +146,21 @@ func (s *story) registeredIdentity(ctx context.Context) error {
 	s.command("curl", readyURL)
 	s.answer(ready)
 	return nil
+}
+
+// agentSettings keep the demo's agent apart from any other on the host.
+func (s *story) agentSettings() []string {
+	settings := []string{
+		"LANYARD_AUTHORITY_URL=" + s.authorityURL(), "LANYARD_STATE_DIR=agent",
+		"LANYARD_METRICS=" + s.metricsListen, "LANYARD_LOCAL_API=" + s.localListen,
+		"LANYARD_LOCAL_SOCKET=" + s.stage.path("agent.sock"),
+		"LANYARD_BPFFS=" + s.stage.bpffs, "LANYARD_INSTANCE=" + s.stage.instance,
+	}
+	traces := s.spans.Environment("http/protobuf")
+	for _, name := range slices.Sorted(maps.Keys(traces)) {
+		settings = append(settings, name+"="+traces[name])
+	}
+	return settings
 }
 
 // agentConfig registers curl and the API.
@@ -253,15 +263,15 @@ func (s *story) keep(ctx context.Context) {
 	s.command("sh", "-c", enter+"; exec curl -i "+s.apiURL)
 	s.command("curl", "http://"+s.metricsListen+"/metrics")
 	s.command("tail", "-f", s.stage.path("agent.log"))
-	s.command("env", "LANYARD_AUTHORITY_URL="+s.authorityURL(),
-		"LANYARD_ADMIN_TOKEN_FILE="+filepath.Join(s.stage.path("authority"), "admin-token"), s.binary, "ticket", "list")
+	s.command("cd", s.stage.folder)
+	s.command(append(s.adminSettings(), s.binary, "ticket", "list")...)
 	s.note("Ctrl-C ends the demo and removes everything.")
 	<-ctx.Done()
 }
 
 // runCurl makes the request of steps 1 and 4, the same both times.
 func (s *story) runCurl(ctx context.Context) (string, error) {
-	output, err := s.runPlain(ctx, "curl", "--silent", "--show-error", "--include", s.apiURL)
+	output, err := s.runPlain(ctx, "curl", "-sSi", s.apiURL)
 	if err != nil {
 		return "", fmt.Errorf("run curl: %w", err)
 	}

@@ -50,13 +50,13 @@ func TestStatusOfAnAnswer(t *testing.T) {
 
 // TestShownCommandsCanBePasted lets a shell read a command line as it is shown.
 func TestShownCommandsCanBePasted(t *testing.T) {
-	words := []string{"printf", "%s|", "plain", "two words", "it's", "$HOME", "a=b", "[::1]:80", ""}
+	words := []string{"SETTING=a b", "OTHER=c", "printf", "%s|", "plain", "two words", "it's", "$HOME", "a=b", "[::1]:80", ""}
 	var shown bytes.Buffer
 	teller := &teller{out: &shown}
 	teller.command(words...)
 	line := strings.TrimPrefix(strings.TrimSpace(shown.String()), "$ ")
 	output, err := exec.Command("sh", "-c", line).CombinedOutput()
-	if want := strings.Join(words[2:], "|") + "|"; err != nil || string(output) != want {
+	if want := strings.Join(words[4:], "|") + "|"; err != nil || string(output) != want {
 		t.Errorf("the shell read %q (%v), want %q", output, err, want)
 	}
 }

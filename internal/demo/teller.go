@@ -35,13 +35,27 @@ func (t *teller) step(title string) {
 	t.scene(fmt.Sprintf("%d. %s", t.steps, title))
 }
 
-// command shows a command line as a reader would type it.
+// command shows a command line as a reader would type it. Settings before it, such
+// as A=b, get a line each.
 func (t *teller) command(words ...string) {
-	quoted := make([]string, len(words))
+	var line strings.Builder
+	settings := true
 	for i, word := range words {
-		quoted[i] = quote(word)
+		name := assignment.FindString(word)
+		settings = settings && name != ""
+		if !settings {
+			name = ""
+		}
+		line.WriteString(name + quote(word[len(name):]))
+		switch {
+		case i == len(words)-1:
+		case settings:
+			line.WriteString(" \\\n     ")
+		default:
+			line.WriteString(" ")
+		}
 	}
-	fmt.Fprintf(t.out, "   %s\n", t.styled(styleCommand, "$ "+strings.Join(quoted, " ")))
+	fmt.Fprintf(t.out, "   %s\n", t.styled(styleCommand, "$ "+line.String()))
 }
 
 // answer shows what came back, indented and without the blanks around it.
@@ -63,8 +77,12 @@ func (t *teller) styled(style, text string) string {
 	return style + text + styleEnd
 }
 
-// plainWord is a word that a shell takes as it is.
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./\[\]-]+$`)
+// assignment is a word that sets a variable for the command after it.
+var assignment = regexp.MustCompile(`^[A-Z_]+=`)
+
+// plainWord is a word that a shell takes as it is, or the sign that sends a command
+// to the background.
+var plainWord = regexp.MustCompile(`^([A-Za-z0-9_@%+=:,./\[\]-]+|&)$`)
 
 // quote makes a word safe to paste into a shell.
 func quote(word string) string {
