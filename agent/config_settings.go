@@ -1,0 +1,155 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// off is what switches a listener off.
+const off = "off"
+
+// Settings are what the agent's process is told by its environment.
+type Settings struct {
+	Config       string   `env:"LANYARD_CONFIG" envDefault:"/etc/lanyard/agent.yaml"`
+	StateDir     string   `env:"LANYARD_STATE_DIR" envDefault:"/var/lib/lanyard"`
+	LocalAPI     []string `env:"LANYARD_LOCAL_API" envDefault:"127.0.0.1:3013,[::1]:3013"`  // empty after "off"
+	LocalSocket  string   `env:"LANYARD_LOCAL_SOCKET" envDefault:"/run/lanyard/agent.sock"` // "" after "off"
+	Metrics      string   `env:"LANYARD_METRICS" envDefault:"127.0.0.1:3014"`               // "" after "off"
+	OperatorBase string   `env:"LANYARD_OPERATOR_BASE"`                                     // see Complete
+	AuthorityURL string   `env:"LANYARD_AUTHORITY_URL" envDefault:"http://127.0.0.1:8700"`
+	CAFile       string   `env:"LANYARD_CA_FILE"` // "" for the system's own
+	APIKey       string   `env:"MIM_API_KEY"`     // "" for one that the agent makes itself; a secret
+	LogLevel     string   `env:"LANYARD_LOG_LEVEL" envDefault:"info"`
+	LogFormat    string   `env:"LANYARD_LOG_FORMAT" envDefault:"text"`
+	Cgroup       string   `env:"LANYARD_CGROUP"` // "" for every process
+	Instance     string   `env:"LANYARD_INSTANCE" envDefault:"default"`
+	BPFFS        string   `env:"LANYARD_BPFFS" envDefault:"/sys/fs/bpf"`
+	// MIMOperatorBase is the first seed's name for OperatorBase.
+	MIMOperatorBase string `env:"MIM_OPERATOR_BASE"`
+}
+
+// ReadSettings reads the settings out of an environment. Flags may change them
+// afterwards; Complete comes last.
+func ReadSettings(environment map[string]string) (Settings, error) {
+	s, err := env.ParseAsWithOptions[Settings](env.Options{Environment: environment})
+	if err != nil {
+		return Settings{}, fmt.Errorf("read settings: %w", err)
+	}
+	return s, nil
+}
+
+// Complete derives what was not set and checks the whole. The operator's base is
+// LANYARD_OPERATOR_BASE, or else MIM_OPERATOR_BASE, or else the authority's URL
+// with /operator.
+func (s *Settings) Complete() error {
+	if s.OperatorBase == "" {
+		s.OperatorBase = s.MIMOperatorBase
+	}
+	if s.OperatorBase == "" {
+		s.OperatorBase = strings.TrimSuffix(s.AuthorityURL, "/") + "/operator"
+	}
+	s.OperatorBase = strings.TrimSuffix(s.OperatorBase, "/")
+	if len(s.LocalAPI) == 1 && s.LocalAPI[0] == off {
+		s.LocalAPI = nil
+	}
+	for _, listener := range []*string{&s.LocalSocket, &s.Metrics} {
+		if *listener == off {
+			*listener = ""
+		}
+	}
+	if err := s.check(); err != nil {
+		return fmt.Errorf("read settings: %w", err)
+	}
+	return nil
+}
+
+// instanceName is what an instance may be called: its name is a folder's.
+var instanceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`)
+
+func (s *Settings) check() error {
+	errs := []error{
+		checkURL("LANYARD_AUTHORITY_URL", s.AuthorityURL),
+		checkURL("LANYARD_OPERATOR_BASE", s.OperatorBase),
+		checkAbsolute("LANYARD_STATE_DIR", s.StateDir),
+		checkAbsolute("LANYARD_BPFFS", s.BPFFS),
+		checkListener("LANYARD_METRICS", s.Metrics),
+		checkChoice("LANYARD_LOG_LEVEL", s.LogLevel, "debug", "info", "warn", "error"),
+		checkChoice("LANYARD_LOG_FORMAT", s.LogFormat, "text", "json"),
+	}
+	for _, address := range s.LocalAPI {
+		errs = append(errs, checkListener("LANYARD_LOCAL_API", address))
+	}
+	if s.LocalSocket != "" {
+		errs = append(errs, checkAbsolute("LANYARD_LOCAL_SOCKET", s.LocalSocket))
+	}
+	if s.Cgroup != "" {
+		errs = append(errs, checkAbsolute("LANYARD_CGROUP", s.Cgroup))
+	}
+	if !instanceName.MatchString(s.Instance) {
+		errs = append(errs, fmt.Errorf("LANYARD_INSTANCE %q is no name; write up to 32 letters, digits, hyphens and underscores", s.Instance))
+	}
+	return errors.Join(errs...)
+}
+
+func checkURL(name, value string) error {
+	u, err := url.Parse(value)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		// The value stays out: a URL can carry a password.
+		return fmt.Errorf("%s is no plain http or https URL; write one like https://authority.internal:8700", name)
+	}
+	return nil
+}
+
+func checkAbsolute(name, value string) error {
+	if !filepath.IsAbs(value) {
+		return fmt.Errorf("%s %q is relative; write it from / on", name, value)
+	}
+	return nil
+}
+
+func checkListener(name, value string) error {
+	if value == "" {
+		return nil
+	}
+	if _, err := netip.ParseAddrPort(value); err != nil {
+		return fmt.Errorf("%s %q is no address with a port; write one like 127.0.0.1:3013, or off", name, value)
+	}
+	return nil
+}
+
+func checkChoice(name, value string, choices ...string) error {
+	for _, choice := range choices {
+		if value == choice {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s %q is no choice; write %s", name, value, strings.Join(choices, ", "))
+}
+
+// settingsText is Settings without its methods.
+type settingsText Settings
+
+// String prints the settings without the key.
+func (s Settings) String() string {
+	if s.APIKey != "" {
+		s.APIKey = "redacted"
+	}
+	return fmt.Sprintf("%+v", settingsText(s))
+}
+
+// GoString, Format and LogValue print the settings without the key too.
+func (s Settings) GoString() string { return s.String() }
+
+// Format implements fmt.Formatter, so that no verb prints the key.
+func (s Settings) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
+
+// LogValue implements slog.LogValuer.
+func (s Settings) LogValue() slog.Value { return slog.StringValue(s.String()) }
