@@ -16,7 +16,9 @@ func newRootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
+		newAgentCommand(),
 		newAuthorityCommand(),
+		newDemoCommand(),
 		newTicketCommand(),
 		newVersionCommand(),
 	)

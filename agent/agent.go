@@ -1,0 +1,277 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lanyardhq/lanyard/injector"
+	"github.com/lanyardhq/lanyard/internal/attribution"
+	"github.com/lanyardhq/lanyard/internal/probe"
+	"github.com/lanyardhq/lanyard/internal/registry"
+	"github.com/lanyardhq/lanyard/internal/resolver"
+	"github.com/lanyardhq/lanyard/internal/telemetry"
+	"github.com/lanyardhq/lanyard/internal/token"
+)
+
+// drainLimit is how long a stopping agent waits for requests on their way.
+const drainLimit = 30 * time.Second
+
+// Options are what an agent is made of beside its settings.
+type Options struct {
+	Settings Settings
+	Logger   *slog.Logger
+	Recorder *telemetry.Recorder
+}
+
+// ErrConfig says that the configuration file is wrong or cannot be read.
+var ErrConfig = errors.New("configuration")
+
+// Agent is the host agent: every part of the product that runs on a workload's
+// host, joined. Make it with New, and Run it once.
+type Agent struct {
+	settings Settings
+	log      *slog.Logger
+	recorder *telemetry.Recorder
+	accounts attribution.HostAccounts
+	health   *health
+
+	probe      *probe.Probe
+	here       *namespace
+	attributor *attribution.Attributor
+	processes  *processes
+	registry   *registry.Registry
+	tokens     *token.Cache
+	resolver   *resolver.Resolver
+	injector   *injector.Server
+	key        apiKey
+
+	mu        sync.Mutex // guards what a reload replaces
+	sources   sourceSet
+	localName string // identity of callers with the API key
+}
+
+// New loads the configuration, and the kernel half, and makes every listener.
+// Nothing is redirected before Run. An error leaves nothing behind.
+func New(ctx context.Context, o Options) (*Agent, error) {
+	a := &Agent{
+		settings: o.Settings, log: o.Logger, recorder: o.Recorder,
+		health: newHealth(),
+	}
+	config, err := a.loadConfig()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	a.registry = registry.New(config.Policy)
+	for _, step := range []func() error{
+		a.openState,
+		func() error { return a.openKernel(ctx) },
+		a.makeParts,
+		func() error { return a.apply(config) },
+	} {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, a.closeParts())
+		}
+	}
+	return a, nil
+}
+
+func (a *Agent) openState() error {
+	if err := os.MkdirAll(a.settings.StateDir, 0o700); err != nil {
+		return fmt.Errorf("make state folder: %w; name another with LANYARD_STATE_DIR", err)
+	}
+	key, path, err := openAPIKey(a.settings.APIKey, a.settings.StateDir)
+	if err != nil {
+		return err
+	}
+	if path != "" {
+		a.log.Info("key of the local API", "file", path)
+	}
+	a.key = key
+	return nil
+}
+
+func (a *Agent) openKernel(ctx context.Context) (err error) {
+	root, err := probe.CgroupRoot()
+	if err != nil && a.settings.Cgroup == "" {
+		return err
+	}
+	cgroup := a.settings.Cgroup
+	if cgroup == "" {
+		cgroup = root
+	}
+	a.probe, err = probe.Open(probe.Config{
+		Cgroup: cgroup, BPFFS: a.settings.BPFFS, Instance: a.settings.Instance, Logger: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.attributor, err = attribution.New(attribution.Config{
+		ReaderConfig: attribution.ReaderConfig{Proc: "/proc", Root: "/", Cgroup2: root, Names: a.accounts},
+		Liveness:     a.probe,
+	})
+	if err != nil {
+		return err
+	}
+	a.here, err = listenHere(ctx, a.probe)
+	return err
+}
+
+func (a *Agent) makeParts() (err error) {
+	a.processes = &processes{
+		attributor: a.attributor, log: a.log, learn: a.probe.LearnCgroup,
+		learnt: map[uint64]struct{}{},
+	}
+	a.tokens = token.NewCache(token.CacheConfig{Logger: a.log, Observer: obtainings{a.recorder}})
+	a.resolver = resolver.New(resolver.Config{Logger: a.log, OnChange: a.closeKnown})
+	a.injector, err = injector.New(injector.Config{
+		Flows:     a.probe.Flows(a.here.cookie),
+		Processes: a.processes,
+		Policies:  policies{a.registry},
+		Tokens:    a.tokens,
+		Verifier:  a.resolver,
+		Dialer:    upstream{exempt: a.probe.Exempt},
+		Verdicts:  a.probe,
+		Recorder:  a.recorder,
+		Log:       a.log,
+		Now:       time.Now,
+	})
+	a.recorder.ObserveKernel(a.kernelCounters)
+	a.recorder.ObserveConnections(a.injector.Open)
+	return err
+}
+
+func (a *Agent) kernelCounters() map[string]uint64 {
+	counters, err := a.probe.Counters()
+	if err != nil {
+		a.log.Warn("kernel counters are missing from the metrics", "error", err)
+	}
+	return counters
+}
+
+// Run does the agent's work until ctx ends, then drains: new connections go
+// their own way at once, requests on their way finish, and the kernel half is
+// removed. Each value from reload makes it read its configuration anew.
+func (a *Agent) Run(ctx context.Context, reload <-chan os.Signal) error {
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	parts, work := errgroup.WithContext(work)
+	servers, err := a.startServers(ctx, parts)
+	if err == nil {
+		a.startKernel(work, parts)
+		err = a.here.announce()
+	}
+	if err == nil {
+		a.health.ready()
+		a.log.Info("ready", "identities", len(a.registry.Current().Identities()),
+			"destinations", len(a.registry.Current().Destinations()), "pins", a.probe.PinFolder())
+		a.serveReloads(ctx, work, reload)
+	}
+	err = errors.Join(err, a.drain(ctx, servers))
+	stopWork()
+	return errors.Join(err, parts.Wait(), a.closeParts())
+}
+
+// startKernel starts everything that keeps redirected connections served.
+func (a *Agent) startKernel(ctx context.Context, parts *errgroup.Group) {
+	parts.Go(func() error { return a.probe.Run(ctx, a.attributor.Forget) })
+	parts.Go(func() error { return watchRoutes(ctx, a.here.announce) })
+	parts.Go(func() error { return a.warmUp(ctx) })
+	for _, l := range a.here.listeners {
+		parts.Go(func() error { return a.injector.Serve(ctx, l) })
+	}
+}
+
+// serveReloads handles SIGHUP until ctx ends or a part has failed.
+func (a *Agent) serveReloads(ctx, work context.Context, reload <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-work.Done():
+			return
+		case <-reload:
+			a.reload()
+		}
+	}
+}
+
+// drain is the first half of a stop. The order matters: a connection that was
+// redirected before is still accepted and served.
+func (a *Agent) drain(ctx context.Context, servers []*http.Server) error {
+	a.health.set("stopping")
+	a.log.Info("stopping")
+	err := a.probe.StopRedirecting()
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
+	defer cancel()
+	a.awaitAccepted(limited)
+	if drainErr := a.injector.Shutdown(limited); drainErr != nil {
+		a.log.Warn("connections were cut off", "error", drainErr)
+	}
+	for _, s := range servers {
+		err = errors.Join(err, s.Shutdown(limited))
+	}
+	return err
+}
+
+// awaitAccepted waits until connections that were redirected already have been
+// accepted, a second at most.
+func (a *Agent) awaitAccepted(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if pending, err := a.probe.Pending(); err != nil || pending == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// closeParts closes whatever was made.
+func (a *Agent) closeParts() error {
+	var errs []error
+	if a.resolver != nil {
+		a.resolver.Close()
+	}
+	if a.tokens != nil {
+		a.tokens.Close()
+	}
+	errs = append(errs, a.sources.closeDropped(nil))
+	if a.here != nil {
+		if err := a.here.close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if a.attributor != nil {
+		errs = append(errs, a.attributor.Close())
+	}
+	if a.probe != nil {
+		errs = append(errs, a.probe.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// closeKnown tells the kernel which addresses belong to destinations that fail
+// closed, whenever the configuration or the resolver's answers have changed.
+func (a *Agent) closeKnown() {
+	known := closedDestinations(a.registry.Current().Destinations(), a.resolver.Known())
+	if err := a.probe.SetClosed(known); err != nil {
+		a.log.Warn("the fail policy does not cover every address", "error", err)
+	}
+}

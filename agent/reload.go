@@ -1,0 +1,117 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"maps"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lanyardhq/lanyard/internal/attribution"
+	"github.com/lanyardhq/lanyard/internal/token"
+	"github.com/lanyardhq/lanyard/internal/workload"
+)
+
+// warmUpFlights is how many identities are enrolled at once at start.
+const warmUpFlights = 4
+
+// reload reads the configuration anew and applies it whole, or says why not and
+// leaves everything as it is.
+func (a *Agent) reload() {
+	config, err := a.loadConfig()
+	if err == nil {
+		err = a.apply(config)
+	}
+	if err != nil {
+		a.log.Error("configuration not reloaded; the former one stays in force", "error", err)
+		return
+	}
+	a.log.Info("configuration reloaded")
+}
+
+// apply puts a configuration in force. The kernel watches for the old and the
+// new one while policy and sources change hands.
+func (a *Agent) apply(config *Config) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	next, err := nextSources(a.sources, a.sourceSettings(config))
+	if err != nil {
+		return err
+	}
+	dropped, live := a.sources, false
+	err = a.probe.Apply(config.Policy.Watch(), func() {
+		live = true
+		a.goLive(config, next)
+	})
+	if err != nil && !live {
+		return err
+	}
+	if err != nil {
+		a.log.Error("the configuration is in force, but the kernel watches more than it needs", "error", err)
+	}
+	a.processes.forgetCgroups()
+	a.resolver.Keep(namesToKeep(config.Policy.Destinations()))
+	a.closeKnown()
+	return dropped.closeDropped(next)
+}
+
+// goLive makes policy and sources change hands. In between, a request decided by
+// either policy finds the source of its token.
+func (a *Agent) goLive(config *Config, next sourceSet) {
+	both := a.sources.forCache()
+	maps.Copy(both, next.forCache())
+	a.attributor.SetFacts(attribution.Facts{
+		SHA256:      config.Policy.Needs(workload.KindSHA256),
+		CommandLine: config.Policy.Needs(workload.KindCommandLine),
+	})
+	a.tokens.Update(both)
+	a.registry.Swap(config.Policy)
+	a.tokens.Update(next.forCache())
+	a.sources, a.localName = next, config.LocalAPIIdentity
+}
+
+// warmUp enrols every identity and obtains its first token, so that a ticket's
+// trouble shows at start and the first request does not wait. Failures are the
+// cache's to log and to repeat.
+func (a *Agent) warmUp(ctx context.Context) error {
+	var g errgroup.Group
+	g.SetLimit(warmUpFlights)
+	for identity, audience := range firstAudiences(a.registry.Current().Destinations()) {
+		g.Go(func() error {
+			_, _ = a.tokens.Get(ctx, token.Request{Identity: identity, Audience: audience})
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// firstAudiences names one audience for each identity that gets tokens.
+func firstAudiences(destinations []*workload.Destination) map[string]string {
+	first := map[string]string{}
+	for _, d := range destinations {
+		if !d.Enforce {
+			continue
+		}
+		for _, identity := range d.Identities {
+			if _, ok := first[identity]; !ok {
+				first[identity] = d.Audience
+			}
+		}
+	}
+	return first
+}
+
+func (a *Agent) localIdentity() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.localName
+}
+
+// WorkloadID implements workloadIDs.
+func (a *Agent) WorkloadID(ctx context.Context, identity string) (string, error) {
+	a.mu.Lock()
+	sources := a.sources
+	a.mu.Unlock()
+	return sources.workloadID(ctx, identity)
+}
