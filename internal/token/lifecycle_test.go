@@ -1,0 +1,137 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestFailedKeysAreForgotten(t *testing.T) {
+	inBubble(t, CacheConfig{}, func(t *testing.T, c *Cache, s *issuer) {
+		s.err = ErrUnreachable
+		_, _ = c.Get(t.Context(), ledger)
+		sleep(90 * time.Second)
+		_, _ = c.Get(t.Context(), ledger)
+		sleep(time.Minute)
+		if s.count() != 2 {
+			t.Errorf("%d calls for two requests; nobody else should have asked", s.count())
+		}
+		sleep(forgetFailed + time.Minute)
+		if n := len(*c.entries.Load()); n != 0 {
+			t.Errorf("%d keys held, want 0", n)
+		}
+	})
+}
+
+func TestUnusedKeysAreDropped(t *testing.T) {
+	inBubble(t, CacheConfig{IdleAfter: time.Hour}, func(t *testing.T, c *Cache, s *issuer) {
+		mustGet(t, c, ledger, "jwt1:1")
+		for range 10 { // in use: renewed
+			sleep(30 * time.Minute)
+			if _, err := c.Get(t.Context(), ledger); err != nil {
+				t.Fatal(err)
+			}
+		}
+		renewed := s.count()
+		if renewed < 5 {
+			t.Fatalf("renewed %d times in 5 h of use", renewed-1)
+		}
+		sleep(24 * time.Hour)
+		if extra := s.count() - renewed; extra > 2 {
+			t.Errorf("renewed %d times after the last use", extra)
+		}
+		if n := len(*c.entries.Load()); n != 0 {
+			t.Errorf("%d keys held a day after the last use", n)
+		}
+		mustGet(t, c, ledger, fmt.Sprintf("jwt1:%d", s.count()+1))
+	})
+}
+
+func TestSizeIsBounded(t *testing.T) {
+	inBubble(t, CacheConfig{MaxKeys: 3}, func(t *testing.T, c *Cache, s *issuer) {
+		key := func(n int) Request { return Request{Identity: "billing", Audience: fmt.Sprint(n)} }
+		for n := range 3 {
+			mustGet(t, c, key(n), fmt.Sprintf("jwt1:%d", n+1))
+			sleep(time.Minute)
+		}
+		mustGet(t, c, key(0), "jwt1:1")
+		mustGet(t, c, key(3), "jwt1:4") // takes the place of key 1, unused for longest
+		synctest.Wait()
+		if n := len(*c.entries.Load()); n != 3 {
+			t.Fatalf("%d keys held, want 3", n)
+		}
+		mustGet(t, c, key(0), "jwt1:1")
+		mustGet(t, c, key(2), "jwt1:3")
+		mustGet(t, c, key(1), "jwt1:5")
+	})
+}
+
+func TestUpdateKeepsUnchangedIdentities(t *testing.T) {
+	inBubble(t, CacheConfig{}, func(t *testing.T, c *Cache, s *issuer) {
+		other := newIssuer()
+		c.Update(map[string]Source{"billing": s, "report": other, "gone": other})
+		mustGet(t, c, ledger, "jwt1:1")
+		report, gone := Request{Identity: "report"}, Request{Identity: "gone"}
+		mustGet(t, c, report, "jwt1:1")
+		mustGet(t, c, gone, "jwt1:2")
+
+		replacement := newIssuer()
+		replacement.calls = make([]call, 10)
+		c.Update(map[string]Source{"billing": s, "report": replacement})
+		mustGet(t, c, ledger, "jwt1:1")
+		mustGet(t, c, report, "jwt1:11")
+		if _, err := c.Get(t.Context(), gone); !errors.Is(err, ErrNoSource) {
+			t.Errorf("error %v, want no source", err)
+		}
+		calls := other.count()
+		sleep(time.Hour)
+		if other.count() != calls {
+			t.Error("a source that was replaced is still asked")
+		}
+	})
+}
+
+func TestUpdateMovesWaitersToTheNewSource(t *testing.T) {
+	inBubble(t, CacheConfig{}, func(t *testing.T, c *Cache, s *issuer) {
+		s.delay = time.Hour
+		got := make(chan Token, 1)
+		go func() {
+			tok, err := c.Get(t.Context(), ledger)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- tok
+		}()
+		synctest.Wait()
+		replacement := newIssuer()
+		replacement.calls = make([]call, 10)
+		c.Update(map[string]Source{"billing": replacement})
+		if tok := <-got; tok.ID() != "jwt1:11" {
+			t.Errorf("token %q, want the new source's", tok.ID())
+		}
+	})
+}
+
+func TestCloseEndsEverything(t *testing.T) {
+	inBubble(t, CacheConfig{}, func(t *testing.T, c *Cache, s *issuer) {
+		mustGet(t, c, ledger, "jwt1:1")
+		s.set(func(s *issuer) { s.delay = time.Hour })
+		waiter := make(chan error, 1)
+		go func() {
+			_, err := c.Get(t.Context(), Request{Identity: "billing", Audience: "slow"})
+			waiter <- err
+		}()
+		synctest.Wait()
+		c.Close()
+		if err := <-waiter; !errors.Is(err, ErrClosed) {
+			t.Errorf("a waiter got %v", err)
+		}
+		if _, err := c.Get(t.Context(), ledger); !errors.Is(err, ErrClosed) {
+			t.Errorf("Get after Close: %v", err)
+		}
+		c.Update(map[string]Source{"billing": s})
+		c.Close()
+	})
+}
