@@ -55,7 +55,7 @@ func writePrivate(path string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // gone after the rename
+	defer func() { _ = os.Remove(f.Name()) }() // gone after the rename
 	_, err = f.Write(content)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err != nil {
