@@ -109,8 +109,9 @@ static __always_inline int record(struct bpf_sock_addr *ctx, const struct target
 }
 
 /* A connection to one of our own listeners. The local API learns its caller; to
- * the injector nobody is sent but by us, and whoever comes by himself must not
- * find a flow that an earlier socket left under the same address. */
+ * the injector nobody is sent but by us. Whoever comes by himself, or cannot be
+ * recorded, must not find a flow that an earlier socket left under the same
+ * address. */
 static __always_inline int to_our_listener(struct bpf_sock_addr *ctx, const struct target *t,
 					   const struct settings *now, __u32 mark)
 {
@@ -119,13 +120,14 @@ static __always_inline int to_our_listener(struct bpf_sock_addr *ctx, const stru
 	struct socket *state;
 
 	if (mark & SOCKET_LOCAL_API) {
-		identify_caller(task, &who);
-		if (record(ctx, t, &who, now->generation, FLOW_LOCAL_API))
-			count(COUNT_STATE_FAILED);
 		count(COUNT_LOCAL_API);
-		return ALLOW;
+		identify_caller(task, &who);
+		if (!record(ctx, t, &who, now->generation, FLOW_LOCAL_API))
+			return ALLOW;
+		count(COUNT_STATE_FAILED);
+	} else {
+		count(COUNT_DIRECT);
 	}
-	count(COUNT_DIRECT);
 	state = new_state(ctx);
 	if (!state)
 		return REFUSE;
@@ -243,8 +245,10 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct ta
 	}
 	count(COUNT_CANDIDATE);
 
-	/* Loopback cannot be reached from a socket tied to a device or VRF. */
-	if (ctx->sk->bound_dev_if)
+	/* Loopback cannot be reached from a socket tied to a device or VRF. A
+	 * link-local address means nothing without its device, which is not seen
+	 * here. */
+	if (ctx->sk->bound_dev_if || is_link_local(t))
 		return without_agent(t, COUNT_BOUND_DEVICE);
 	where.netns = bpf_get_netns_cookie(ctx);
 	where.family = t->family;
@@ -367,10 +371,10 @@ static __always_inline void on_tcp_connect(struct bpf_sock_ops *ctx, struct sock
 {
 	state->key.netns = state->flow.netns;
 	local_end(ctx, &state->key);
-	if (state->marks & SOCKET_DIRECT)
-		bpf_map_delete_elem(&flows, &state->key);
-	else if (state->flow.kind)
+	if (state->flow.kind)
 		publish(state);
+	else if (state->marks & SOCKET_DIRECT && bpf_map_lookup_elem(&flows, &state->key))
+		dispute(&state->key);
 }
 
 SEC("sockops")

@@ -181,6 +181,7 @@ const (
 	ConnectMapCgroups              = "cgroups"
 	ConnectMapClosedPrefixes       = "closed_prefixes"
 	ConnectMapCounters             = "counters"
+	ConnectMapDisputes             = "disputes"
 	ConnectMapExecutables          = "executables"
 	ConnectMapFlows                = "flows"
 	ConnectMapHeartbeat            = "heartbeat"
@@ -257,6 +258,7 @@ type ConnectMapSpecs struct {
 	Cgroups          *ebpf.MapSpec `ebpf:"cgroups"`
 	ClosedPrefixes   *ebpf.MapSpec `ebpf:"closed_prefixes"`
 	Counters         *ebpf.MapSpec `ebpf:"counters"`
+	Disputes         *ebpf.MapSpec `ebpf:"disputes"`
 	Executables      *ebpf.MapSpec `ebpf:"executables"`
 	Flows            *ebpf.MapSpec `ebpf:"flows"`
 	Heartbeat        *ebpf.MapSpec `ebpf:"heartbeat"`
@@ -299,6 +301,7 @@ type ConnectMaps struct {
 	Cgroups          *ebpf.Map `ebpf:"cgroups"`
 	ClosedPrefixes   *ebpf.Map `ebpf:"closed_prefixes"`
 	Counters         *ebpf.Map `ebpf:"counters"`
+	Disputes         *ebpf.Map `ebpf:"disputes"`
 	Executables      *ebpf.Map `ebpf:"executables"`
 	Flows            *ebpf.Map `ebpf:"flows"`
 	Heartbeat        *ebpf.Map `ebpf:"heartbeat"`
@@ -317,6 +320,7 @@ func (m *ConnectMaps) Close() error {
 		m.Cgroups,
 		m.ClosedPrefixes,
 		m.Counters,
+		m.Disputes,
 		m.Executables,
 		m.Flows,
 		m.Heartbeat,

@@ -158,7 +158,7 @@ enum counter {
 	COUNT_CANDIDATE,
 	COUNT_REDIRECTED,
 	COUNT_NO_ROUTE,         /* left to the kernel's own answer */
-	COUNT_BOUND_DEVICE,     /* bound to a device or VRF: cannot be redirected */
+	COUNT_BOUND_DEVICE,     /* tied to a device or VRF: cannot be redirected */
 	COUNT_NO_LISTENER,      /* no agent in this namespace */
 	COUNT_HEARTBEAT_STALE,  /* an agent that hangs */
 	COUNT_FLOWS_FULL,
@@ -167,7 +167,7 @@ enum counter {
 	COUNT_PASSED,           /* agent_unavailable, destination open or unknown */
 	COUNT_PUBLISHED,
 	COUNT_PUBLISH_FAILED,   /* the flow map is full */
-	COUNT_PUBLISH_CONFLICT, /* another socket's flow waits under the address */
+	COUNT_PUBLISH_CONFLICT, /* another socket's flow waited under the address */
 	COUNT_LOCAL_API,
 	COUNT_DIRECT,           /* connects to our listener not sent there by us */
 	COUNT_EXEC,

@@ -65,6 +65,12 @@ static __always_inline int is_loopback(const struct target *t)
 	return !a->word[0] && !a->word[1] && !a->word[2] && a->word[3] == LOOPBACK6_LAST;
 }
 
+static __always_inline int is_link_local(const struct target *t)
+{
+	return t->family == AF_INET6 &&
+	       (t->to.word[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
 static __always_inline void prefix_of(struct prefix_key *key, const struct target *t)
 {
 	key->prefixlen = PREFIX_PORT_BITS + 128;

@@ -43,7 +43,7 @@ func (f *Flows) Lookup(client netip.AddrPort) (workload.Flow, error) {
 	if err != nil {
 		return workload.Flow{}, fmt.Errorf("look up flow of %s: %w", client, err)
 	}
-	if sinceBoot()-raw.Published > uint64(flowLifetime) {
+	if isStale(&raw, sinceBoot()) {
 		return workload.Flow{}, workload.ErrNoFlow
 	}
 	return flowOf(&key, &raw), nil
@@ -67,6 +67,12 @@ func addrPort(a bpf.ConnectAddress, port uint32) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(a.Bytes).Unmap(), uint16(port))
 }
 
+// isStale reports whether a flow waited longer than its lifetime. A flow can be
+// younger than now: it may have been published since the clock was read.
+func isStale(flow *bpf.ConnectFlow, now uint64) bool {
+	return now > flow.Published && now-flow.Published > uint64(flowLifetime)
+}
+
 // sweepFlows removes what nobody claimed in time.
 func (p *Probe) sweepFlows() error {
 	var key bpf.ConnectFlowKey
@@ -75,7 +81,7 @@ func (p *Probe) sweepFlows() error {
 	now := sinceBoot()
 	all := p.connect.Flows.Iterate()
 	for all.Next(&key, &flow) {
-		if now-flow.Published > uint64(flowLifetime) {
+		if isStale(&flow, now) {
 			stale = append(stale, key)
 		}
 	}
@@ -84,15 +90,33 @@ func (p *Probe) sweepFlows() error {
 		return fmt.Errorf("sweep flows: %w", err)
 	}
 	for _, k := range stale {
-		if err := p.connect.Flows.Delete(&k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		if err := p.sweepFlow(&k, now); err != nil {
 			return fmt.Errorf("sweep flows: %w", err)
 		}
 	}
 	return nil
 }
 
+// sweepFlow removes one flow that was found stale. The kernel puts a new flow
+// over a stale one: a fresh one that stands there meanwhile goes back.
+func (p *Probe) sweepFlow(key *bpf.ConnectFlowKey, now uint64) error {
+	var flow bpf.ConnectFlow
+	err := p.connect.Flows.LookupAndDelete(key, &flow)
+	if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && isStale(&flow, now) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = p.connect.Flows.Update(key, &flow, ebpf.UpdateNoExist)
+	if errors.Is(err, ebpf.ErrKeyExist) {
+		return nil
+	}
+	return err
+}
+
 // sinceBoot is the clock of published flows: nanoseconds since boot, suspended
-// time included. The kernel's stamp can be a little ahead of an earlier reading.
+// time included.
 func sinceBoot() uint64 { return readClock(unix.CLOCK_BOOTTIME) }
 
 func readClock(clock int32) uint64 {
@@ -102,4 +126,19 @@ func readClock(clock int32) uint64 {
 		panic(fmt.Sprintf("read clock %d: %v", clock, err))
 	}
 	return uint64(ts.Nano())
+}
+
+// Pending returns how many flows wait for their connection to be accepted.
+func (p *Probe) Pending() (int, error) {
+	var key bpf.ConnectFlowKey
+	var flow bpf.ConnectFlow
+	pending := 0
+	all := p.connect.Flows.Iterate()
+	for all.Next(&key, &flow) {
+		pending++
+	}
+	if err := all.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return 0, fmt.Errorf("count flows: %w", err)
+	}
+	return pending, nil
 }

@@ -20,8 +20,9 @@ const abiVersion = 1
 // pinFolder is where one instance of the agent keeps its pins:
 // <bpffs>/lanyard/<instance>/v<abi>/{maps,links}.
 type pinFolder struct {
-	instance string // <bpffs>/lanyard/<instance>
-	lock     *os.File
+	instance  string // <bpffs>/lanyard/<instance>
+	inherited bool   // a former agent left pins
+	lock      *os.File
 }
 
 // bpffs reserves dots in names.
@@ -43,6 +44,11 @@ func openPins(bpffs, instance string) (*pinFolder, error) {
 	if err := p.acquire(); err != nil {
 		return nil, err
 	}
+	entries, err := os.ReadDir(p.instance)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open pins: %w", err), p.release())
+	}
+	p.inherited = len(entries) > 0
 	for _, dir := range []string{p.version(), p.maps(), p.links()} {
 		if err := makePrivate(dir); err != nil {
 			return nil, errors.Join(err, p.release())

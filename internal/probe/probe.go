@@ -38,6 +38,8 @@ type Probe struct {
 	heartbeat *ebpf.Memory
 	self      workload.Image
 
+	barrier *ebpf.Map // see waitForPrograms
+
 	mu         sync.Mutex // guards what the kernel has been told, below
 	watch      compiledWatch
 	settings   bpf.ConnectSettings
@@ -64,9 +66,18 @@ func Open(cfg Config) (*Probe, error) {
 		closed: map[bpf.ConnectPrefixKey]bool{}, portsInUse: map[uint16]uint32{},
 	}
 	if err := p.open(cfg.Cgroup); err != nil {
-		return nil, errors.Join(err, p.Leave())
+		return nil, errors.Join(err, p.abandon())
 	}
 	return p, nil
+}
+
+// abandon ends a failed Open. What a former agent left goes on holding the fail
+// policy; without one, nothing may remain.
+func (p *Probe) abandon() error {
+	if p.pins.inherited {
+		return p.Leave()
+	}
+	return p.Close()
 }
 
 func (p *Probe) open(cgroup string) error {
@@ -118,6 +129,9 @@ func (p *Probe) mapShared() (err error) {
 	if p.events, err = ringbuf.NewReader(p.process.Events); err != nil {
 		return fmt.Errorf("open event ring: %w", err)
 	}
+	if p.barrier, err = newBarrier(); err != nil {
+		return fmt.Errorf("make barrier: %w", err)
+	}
 	return nil
 }
 
@@ -153,7 +167,7 @@ func (p *Probe) Leave() error {
 	for _, l := range p.attached {
 		errs = append(errs, l.Close())
 	}
-	errs = append(errs, p.process.Close(), p.connect.Close(), p.pins.release())
+	errs = append(errs, p.barrier.Close(), p.process.Close(), p.connect.Close(), p.pins.release())
 	return errors.Join(errs...)
 }
 

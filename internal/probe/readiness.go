@@ -48,11 +48,14 @@ func (p *Probe) Unready(netns uint64, family Family) error {
 }
 
 // inherit makes what a former agent left in the maps fit for this one: its
-// listeners are gone; who the agent is has changed; what it watched stays in
-// force, with the fail policy, until Apply.
+// listeners are gone, and the connections that waited for them; who the agent is
+// has changed; what it watched stays in force, with the fail policy, until Apply.
 func (p *Probe) inherit() error {
 	if err := clear[bpf.ConnectReadinessKey, bpf.ConnectReadiness](p.connect.ReadinessByNetns); err != nil {
 		return fmt.Errorf("clear listeners: %w", err)
+	}
+	if err := clear[bpf.ConnectFlowKey, bpf.ConnectFlow](p.connect.Flows); err != nil {
+		return fmt.Errorf("clear flows: %w", err)
 	}
 	if err := p.connect.SettingsNow.Lookup(uint32(0), &p.settings); err != nil {
 		return fmt.Errorf("read settings: %w", err)

@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -37,8 +36,7 @@ func (p *Probe) Run(ctx context.Context, ended func(workload.Image)) error {
 	g.Go(func() error { return p.readEvents(ended) })
 	g.Go(func() error {
 		<-ctx.Done()
-		p.events.SetDeadline(time.Unix(0, 1)) // wakes readEvents; the reader stays open
-		return nil
+		return p.events.Flush() // wakes readEvents; the reader stays open
 	})
 	return g.Wait()
 }
@@ -95,7 +93,7 @@ func decodeEvent(sample []byte) (workload.Image, error) {
 }
 
 func ignoreStopped(err error) error {
-	if errors.Is(err, ringbuf.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+	if errors.Is(err, ringbuf.ErrClosed) || errors.Is(err, ringbuf.ErrFlushed) {
 		return nil
 	}
 	return fmt.Errorf("read process events: %w", err)

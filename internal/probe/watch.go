@@ -17,7 +17,8 @@ import (
 // it, everything that the old or the new configuration watches comes to user
 // space; after it, only what the new one does. A program that connects during a
 // reload is thus looked at by one configuration or the other, and never passed
-// by. An error leaves at most too much being watched.
+// by. A watch that is too large changes nothing; any other error leaves at most
+// too much being watched. live must not call the probe.
 func (p *Probe) Apply(w workload.Watch, live func()) error {
 	next, err := compile(w)
 	if err != nil {
@@ -27,6 +28,9 @@ func (p *Probe) Apply(w workload.Watch, live func()) error {
 	defer p.mu.Unlock()
 	p.settings.Flags = bpf.ConnectSettingFlagALL_CANDIDATES
 	if err := p.putSettings(); err != nil {
+		return err
+	}
+	if err := p.waitForPrograms(); err != nil {
 		return err
 	}
 	if err := p.widen(next); err != nil {
