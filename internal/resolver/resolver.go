@@ -42,7 +42,8 @@ type Config struct {
 	Random func() float64   // uniform in [0, 1); math/rand/v2 if nil
 	Logger *slog.Logger     // discarded if nil
 
-	// OnChange is called when Known has changed, or nil. Calls never overlap.
+	// OnChange is called when Known has changed, or nil. Calls never overlap; it
+	// must not call Close.
 	OnChange func()
 }
 
@@ -185,7 +186,13 @@ func (r *Resolver) minute(now time.Time) int64 {
 
 // normalise brings a host into the form that destinations have.
 func normalise(host string) string {
-	return strings.ToLower(strings.TrimSuffix(host, "."))
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if strings.IndexByte(host, ':') >= 0 { // IPv6 has many spellings
+		if addr, err := netip.ParseAddr(host); err == nil {
+			return addr.String()
+		}
+	}
+	return host
 }
 
 // isHost reports whether a name can be looked up. It comes from a request's head.

@@ -71,18 +71,18 @@ func (e *NotVerifiedError) Unwrap() error { return e.Err }
 // is looked up once a second at most, and ctx or two seconds end the wait.
 func (r *Resolver) Verify(ctx context.Context, d *workload.Destination, host string, addr netip.AddrPort) error {
 	ip := plain(addr.Addr())
+	host = normalise(host)
+	exact := slices.Contains(d.Hosts, host)
+	if !exact && !fitsWildcard(d.Hosts, host) {
+		return refusal(d, host, ip, ReasonForeign)
+	}
 	for _, prefix := range d.Addresses {
 		if prefix.Contains(ip) {
 			return nil
 		}
 	}
-	host = normalise(host)
-	if !slices.Contains(d.Hosts, host) {
-		reason := ReasonForeign
-		if fitsWildcard(d.Hosts, host) {
-			reason = ReasonWildcard
-		}
-		return &NotVerifiedError{Destination: d.Name, Host: host, Address: ip, Reason: reason}
+	if !exact {
+		return refusal(d, host, ip, ReasonWildcard)
 	}
 	if n := (*r.names.Load())[host]; n != nil && answerable(ip) {
 		now := r.now()
@@ -94,34 +94,37 @@ func (r *Resolver) Verify(ctx context.Context, d *workload.Destination, host str
 	return r.verifyUnknown(ctx, d, host, ip)
 }
 
+func refusal(d *workload.Destination, host string, ip netip.Addr, reason Reason) *NotVerifiedError {
+	return &NotVerifiedError{Destination: d.Name, Host: host, Address: ip, Reason: reason}
+}
+
 // verifyUnknown is Verify for an address that no answer has given yet.
 func (r *Resolver) verifyUnknown(ctx context.Context, d *workload.Destination, host string, ip netip.Addr) error {
-	refusal := &NotVerifiedError{Destination: d.Name, Host: host, Address: ip}
 	if literal, err := netip.ParseAddr(host); err == nil {
 		if plain(literal) == ip {
 			return nil
 		}
-		refusal.Reason = ReasonLiteral
-		return refusal
+		return refusal(d, host, ip, ReasonLiteral)
 	}
 	if !answerable(ip) {
-		refusal.Reason = ReasonSpecial
-		return refusal
+		return refusal(d, host, ip, ReasonSpecial)
 	}
 	n, err := r.name(host)
-	if err != nil {
-		refusal.Reason, refusal.Err = ReasonUnresolved, err
-		return refusal
+	if err == nil {
+		err = r.await(ctx, n)
+		if n.had(ip, r.now()) {
+			return nil
+		}
 	}
-	err = r.await(ctx, n)
-	if n.had(ip, r.now()) {
-		return nil
+	unverified := refusal(d, host, ip, ReasonUnresolved)
+	unverified.Err = err
+	if n != nil {
+		unverified.Known = n.addresses(r.now())
 	}
-	refusal.Reason, refusal.Err = ReasonUnknown, err
-	if refusal.Known = n.addresses(r.now()); len(refusal.Known) == 0 {
-		refusal.Reason = ReasonUnresolved
+	if len(unverified.Known) > 0 {
+		unverified.Reason = ReasonUnknown
 	}
-	return refusal
+	return unverified
 }
 
 // refresh marks a name as used and has it looked up again, without waiting,

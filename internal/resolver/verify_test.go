@@ -39,11 +39,14 @@ func TestVerify(t *testing.T) {
 		{"other.internal", "10.0.0.7", ReasonForeign},
 		{"notledger.internal", "10.0.0.7", ReasonForeign},
 		{"", "10.0.0.7", ReasonForeign},
+		{"other.internal", "198.51.100.1", ReasonForeign}, // configured, but for other hosts
 
 		{"192.0.2.9", "192.0.2.9", ""},
 		{"192.0.2.9", "::ffff:192.0.2.9", ""},
 		{"192.0.2.9", "192.0.2.10", ReasonLiteral},
 		{"2001:db8::9", "2001:db8::9", ""},
+		{"2001:DB8:0:0::9", "2001:db8::9", ""},
+		{"2001:db8::9", "2001:db8::8", ReasonLiteral},
 		{"127.0.0.9", "127.0.0.9", ""}, // configured
 		{"192.0.2.10", "192.0.2.10", ReasonForeign},
 
