@@ -1,0 +1,112 @@
+//go:build linux
+
+package e2e
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/lanyardhq/lanyard/internal/demo"
+	"github.com/lanyardhq/lanyard/test/clients"
+)
+
+// ledgerAudience is the audience of the ledger's tokens.
+const ledgerAudience = "http://ledger.test:8080"
+
+// marker is what the ledger answers to those it lets in.
+const marker = "ledger-says-yes"
+
+// recorder is a server that remembers the requests it got.
+type recorder struct {
+	next http.Handler
+
+	mu       sync.Mutex
+	requests []request
+}
+
+// request is what a server saw of one request.
+type request struct {
+	path    string
+	token   string // value of its bearer token, or ""
+	subject string // of the token, where it was accepted
+	tokenID string // jti of the token, where it was accepted
+}
+
+func (r *recorder) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	_, token, _ := strings.Cut(q.Header.Get("Authorization"), " ")
+	r.mu.Lock()
+	r.requests = append(r.requests, request{path: q.URL.Path, token: token})
+	r.mu.Unlock()
+	r.next.ServeHTTP(w, q)
+}
+
+// accepted notes what the token of the latest request says.
+func (r *recorder) accepted(subject, id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := &r.requests[len(r.requests)-1]
+	last.subject, last.tokenID = subject, id
+}
+
+// all returns the requests so far.
+func (r *recorder) all() []request {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]request(nil), r.requests...)
+}
+
+// last returns the latest request.
+func (r *recorder) last(t *testing.T) request {
+	t.Helper()
+	requests := r.all()
+	if len(requests) == 0 {
+		t.Fatal("the server saw no request")
+	}
+	return requests[len(requests)-1]
+}
+
+// tokens counts the requests that carried a token.
+func (r *recorder) tokens() int {
+	count := 0
+	for _, q := range r.all() {
+		if q.token != "" {
+			count++
+		}
+	}
+	return count
+}
+
+// startLedger serves the protected API on these addresses; without any, on those
+// that its name resolves to.
+func (w *world) startLedger(addresses ...netip.Addr) *recorder {
+	w.t.Helper()
+	if len(addresses) == 0 {
+		addresses = []netip.Addr{ledgerV4, ledgerV6}
+	}
+	ledger := &recorder{}
+	inside := http.HandlerFunc(func(out http.ResponseWriter, q *http.Request) {
+		claims := demo.Claims(q.Context())
+		ledger.accepted(claims.Subject(), claims.JwtID())
+		clients.Answer(marker).ServeHTTP(out, q)
+	})
+	protected, err := demo.Protect(w.t.Context(), demo.Protection{
+		KeysURL: authorityURL + "/operator/.well-known/jwks.json", Audience: ledgerAudience, Client: w.http,
+	}, inside)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ledger.next = protected
+	w.serve(ledger, addresses...)
+	return ledger
+}
+
+// startOther serves an API that asks for no token and is registered nowhere.
+func (w *world) startOther(addresses ...netip.Addr) *recorder {
+	w.t.Helper()
+	other := &recorder{next: clients.Answer("other")}
+	w.serve(other, addresses...)
+	return other
+}

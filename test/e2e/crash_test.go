@@ -1,0 +1,62 @@
+//go:build linux
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/lanyardhq/lanyard/test/lab"
+)
+
+func TestAgentKilled(t *testing.T) {
+	w, _ := startCurlWorld(t)
+	w.startOther(otherV4)
+	w.dns.Set("other.test", otherV4)
+	w.wantIn(ledgerURL)
+	held := lab.HeldBPF(t, w.agent.cmd.Process.Pid)
+	w.agent.kill(t)
+	if pins := lab.Pins(t, w.bpffs); len(pins) == 0 {
+		t.Fatal("a killed agent left no pins: its hooks are gone, and the fail policy with them")
+	}
+
+	t.Run("bystander passes", func(t *testing.T) {
+		output, err := w.run("wget", "-qO-", "--tries=1", "http://other.test:"+port)
+		if err != nil || !strings.Contains(output, "other") {
+			t.Errorf("wget got %q (%v)", output, err)
+		}
+	})
+	t.Run("bystander passes to the closed destination", func(t *testing.T) {
+		if _, err := w.run("wget", "-qO-", "--tries=1", ledgerURL); exitCode(err) != 6 {
+			t.Errorf("wget ended with %v, want the ledger's own refusal (6)", err)
+		}
+	})
+	t.Run("candidate passes elsewhere", func(t *testing.T) {
+		output, err := w.curl("http://other.test:" + port)
+		if err != nil || !strings.Contains(output, "other") {
+			t.Errorf("curl got %q (%v)", output, err)
+		}
+	})
+	t.Run("candidate is refused at the closed destination", func(t *testing.T) {
+		if output, err := w.curl(ledgerURL); exitCode(err) != 7 {
+			t.Errorf("curl ended with %v, want a failed connect (7):\n%s", err, output)
+		}
+	})
+
+	w.startAgent(w.config(curlConfig))
+	w.wantIn(ledgerURL)
+	w.stopAgent()
+	held.RequireGone(t) // those of the agent that was killed, too
+	if output, err := w.curl(ledgerURL); exitCode(err) != 22 {
+		t.Errorf("after a clean stop curl ended with %v, want the ledger's own refusal (22):\n%s", err, output)
+	}
+}
+
+func TestStoppedAgentLeavesNothing(t *testing.T) {
+	w, _ := startCurlWorld(t)
+	w.wantIn(ledgerURL)
+	w.stopAgent()
+	if left, err := w.services.Processes(); err != nil || len(left) != 1 {
+		t.Errorf("processes %v remain (%v), want the authority alone", left, err)
+	}
+}

@@ -1,0 +1,116 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lanyardhq/lanyard/test/lab"
+)
+
+func TestHostOfAnotherAddressGetsNoToken(t *testing.T) {
+	w, _ := startCurlWorld(t)
+	other := w.startOther(otherV4)
+	output, err := w.curl("--header", "Host: "+ledgerHost+":"+port, "http://"+otherV4.String()+":"+port)
+	if err != nil || !strings.Contains(output, "other") {
+		t.Fatalf("the request was not forwarded: %v\n%s", err, output)
+	}
+	if other.last(t).token != "" {
+		t.Error("a server that only claims to be the ledger got its token")
+	}
+	w.wantOutcome("destination_unverified", 1)
+	w.agent.waitForLog(t, otherV4.String()) // the operator is warned
+}
+
+func TestUnregisteredHostGetsNoToken(t *testing.T) {
+	w, _ := startCurlWorld(t)
+	other := w.startOther(otherV4)
+	w.dns.Set("other.test", otherV4)
+	output, err := w.curl("http://other.test:" + port)
+	if err != nil || !strings.Contains(output, "other") || other.last(t).token != "" {
+		t.Errorf("curl got %q (%v) and the server the token %q, want the answer and none", output, err, other.last(t).token)
+	}
+	w.wantOutcome("no_destination", 1)
+}
+
+func TestNameOnTwoAddressesOneDead(t *testing.T) {
+	// The kernel answers for fd98::dead with a reset; nobody answers for
+	// fd98:dead::1, which lies behind a network that drops everything.
+	for name, dead := range map[string]string{"refused": "fd98::dead", "silent": "fd98:dead::1"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.addDeadNetwork()
+			w.dns.Set(ledgerHost, netip.MustParseAddr(dead), ledgerV4)
+			w.startAuthority()
+			w.startLedger(ledgerV4)
+			w.createTicket("ticket")
+			w.startAgent(w.config(curlConfig))
+			w.wantIn(ledgerURL, "--max-time", "10")
+		})
+	}
+}
+
+// addDeadNetwork makes fd98::dead an address without a listener, and routes
+// fd98:dead::/64 and 10.98.99.0/24 to where packets vanish.
+func (w *world) addDeadNetwork() {
+	w.t.Helper()
+	w.net.AddLocal(w.t, "fd98::dead/128")
+	void := lab.NewNetNS(w.t)
+	lab.Connect(w.t, w.net, []string{"10.98.1.1/24", "fd98:1::1/64"}, void, []string{"10.98.1.2/24", "fd98:1::2/64"})
+	for prefix, gateway := range map[string]string{"10.98.99.0/24": "10.98.1.2", "fd98:dead::/64": "fd98:1::2"} {
+		w.net.AddRoute(w.t, prefix, gateway)
+		void.AddBlackhole(w.t, prefix)
+	}
+}
+
+func TestDeadDestinationEndsTheConnection(t *testing.T) {
+	w := newWorld(t)
+	w.dns.Set(ledgerHost, ledgerV4, ledgerV6)
+	w.startAuthority()
+	w.createTicket("ticket")
+	w.startAgent(w.config(curlConfig))
+	began := time.Now()
+	output, err := w.curl("--max-time", "15", ledgerURL) // nothing listens there
+	if err == nil {
+		t.Errorf("curl succeeded at a dead destination:\n%s", output)
+	}
+	if exitCode(err) == 28 {
+		t.Errorf("curl hung for %v, want a reset:\n%s", time.Since(began), output)
+	}
+	w.wantOutcome("upstream_failed", 1)
+}
+
+func TestAnswerOfNameServerChanges(t *testing.T) {
+	w := newWorld(t)
+	moved := netip.MustParseAddr("10.98.0.11")
+	w.net.AddLocal(t, moved.String()+"/32")
+	w.startAuthority()
+	ledger := w.startLedger(ledgerV4, moved)
+	w.createTicket("ticket")
+	w.dns.Set(ledgerHost, ledgerV4)
+	w.startAgent(w.config(curlConfig))
+	// One curl stays connected to the old address while the name moves; the next
+	// connection goes to the new one at once.
+	running := w.startLoad("http://" + ledgerHost + ":" + port)
+	lab.Eventually(t, waitLimit, func() error {
+		if n := ledger.tokens(); n < 50 {
+			return fmt.Errorf("%d requests with a token", n)
+		}
+		return nil
+	})
+	w.dns.Set(ledgerHost, moved)
+	seen := ledger.tokens()
+	lab.Eventually(t, waitLimit, func() error {
+		if n := ledger.tokens(); n < seen+100 {
+			return fmt.Errorf("%d requests with a token after the change", n-seen)
+		}
+		return nil
+	})
+	if result := running.finish(t); result.failed != 0 {
+		t.Errorf("%d requests failed while the name moved:\n%s", result.failed, result.output)
+	}
+}

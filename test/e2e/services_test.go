@@ -1,0 +1,170 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/json"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/lanyardhq/lanyard/test/lab"
+)
+
+// Where the product listens inside the world: its defaults.
+const (
+	authorityURL = "http://127.0.0.1:8700"
+	metricsURL   = "http://127.0.0.1:3014"
+	localAPIURL  = "http://127.0.0.1:3013"
+)
+
+// startAuthority starts the authority, or starts it again, and waits until it is
+// ready.
+func (w *world) startAuthority() {
+	w.t.Helper()
+	cmd := exec.Command(lanyard(w.t), "authority")
+	cmd.Env = w.serviceEnv("LANYARD_LISTEN=127.0.0.1:8700")
+	w.authority = startProcess(w.t, lab.Place{Cgroup: w.services, Net: w.net, Files: w.files}, "authority", cmd)
+	w.authority.waitUntil(w.t, func() error { return w.getOK(authorityURL + "/readyz") })
+}
+
+// ticket is what `lanyard ticket create -o json` prints.
+type ticket struct {
+	ID     string `json:"name"`
+	Ticket string `json:"ticket"` // the secret
+}
+
+// createTicket makes a ticket and writes its secret to a file of the world's
+// folder.
+func (w *world) createTicket(file string, arguments ...string) ticket {
+	w.t.Helper()
+	output, err := w.command(append([]string{"ticket", "create", "-o", "json"}, arguments...)...)
+	if err != nil {
+		w.t.Fatalf("create ticket: %v\n%s", err, output)
+	}
+	var made ticket
+	if err := json.Unmarshal([]byte(output), &made); err != nil || made.Ticket == "" {
+		w.t.Fatalf("ticket create printed %q, want an object with a ticket (%v)", output, err)
+	}
+	w.write(file, made.Ticket)
+	return made
+}
+
+// agentCommand is the agent with this configuration, unstarted.
+func (w *world) agentCommand(config string) *exec.Cmd {
+	cmd := exec.Command(lanyard(w.t), "agent", "--config", w.write("agent.yaml", config), "--cgroup", w.programs.Path)
+	cmd.Env = w.serviceEnv(append([]string{
+		"LANYARD_BPFFS=" + w.bpffs, "LANYARD_INSTANCE=" + w.instance,
+		"LANYARD_STATE_DIR=" + w.path("agent"), "LANYARD_LOCAL_SOCKET=" + w.path("agent.sock"),
+		"LANYARD_AUTHORITY_URL=" + authorityURL, "OTEL_BSP_SCHEDULE_DELAY=100",
+	}, w.agentEnv...)...)
+	return cmd
+}
+
+// startAgent starts the agent, or starts it again, and waits until it is ready.
+// When it is stopped, nothing of it may remain in the kernel.
+func (w *world) startAgent(config string) {
+	w.t.Helper()
+	cmd := w.agentCommand(config)
+	w.agent = startProcess(w.t, lab.Place{Cgroup: w.services, Net: w.net, Files: w.files}, "agent", cmd)
+	w.agent.waitUntil(w.t, func() error { return w.getOK(metricsURL + "/readyz") })
+}
+
+// refuseAgent starts the agent with a configuration that it must refuse and
+// returns its exit status and what it printed.
+func (w *world) refuseAgent(config string) (status int, output string) {
+	w.t.Helper()
+	output, err := lab.Place{Cgroup: w.services, Net: w.net, Files: w.files}.Output(w.agentCommand(config))
+	return exitCode(err), output
+}
+
+// stopAgent stops the agent and checks that it left nothing behind.
+func (w *world) stopAgent() {
+	w.t.Helper()
+	held := lab.HeldBPF(w.t, w.agent.cmd.Process.Pid)
+	if len(held.Programs) == 0 || len(held.Links) == 0 {
+		w.t.Errorf("the agent holds the BPF objects %+v, want programs and links", held)
+	}
+	w.agent.stop(w.t)
+	held.RequireGone(w.t)
+	if pins := lab.Pins(w.t, w.bpffs); len(pins) > 0 {
+		w.t.Errorf("the agent left pins behind: %s", strings.Join(pins, ", "))
+	}
+}
+
+// reload gives the running agent another configuration.
+func (w *world) reload(config string) {
+	w.t.Helper()
+	w.write("agent.yaml", config)
+	w.agent.signal(w.t, syscall.SIGHUP)
+}
+
+// metric reads a value of the agent's metrics: its line without the value, as
+// Prometheus writes it. A metric that is not there counts 0.
+func (w *world) metric(series string) uint64 {
+	w.t.Helper()
+	_, body, err := w.get(metricsURL + "/metrics")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for line := range strings.Lines(body) {
+		if name, value, _ := strings.Cut(strings.TrimSpace(line), "} "); sameSeries(name+"}", series) {
+			number, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				w.t.Fatalf("metric %s has the value %q", series, value)
+			}
+			return uint64(number)
+		}
+	}
+	return 0
+}
+
+// kernelEvents reads one of the kernel's counters.
+func (w *world) kernelEvents(event string) uint64 {
+	w.t.Helper()
+	return w.metric(`lanyard_kernel_events_total{event="` + event + `"}`)
+}
+
+// label is one label of a metric.
+var label = regexp.MustCompile(`(\w+)="([^"]*)"`)
+
+// sameSeries reports whether a line's series has the name and every label that is
+// wanted; it may have more, such as those of the instrumentation scope.
+func sameSeries(have, want string) bool {
+	haveName, haveLabels, _ := strings.Cut(have, "{")
+	wantName, wantLabels, _ := strings.Cut(want, "{")
+	if haveName != wantName {
+		return false
+	}
+	all := label.FindAllString(haveLabels, -1)
+	for _, wanted := range label.FindAllString(wantLabels, -1) {
+		if !slices.Contains(all, wanted) {
+			return false
+		}
+	}
+	return true
+}
+
+// injectorPort is the port of 127.0.0.1 on which the agent accepts redirected
+// connections: the one it listens on beside those it is known to.
+func (w *world) injectorPort() uint16 {
+	w.t.Helper()
+	known := []uint16{3013, 3014}
+	for _, listener := range lab.Listeners(w.t, w.agent.cmd.Process.Pid) {
+		if listener.Addr() == netip.MustParseAddr("127.0.0.1") && !slices.Contains(known, listener.Port()) {
+			return listener.Port()
+		}
+	}
+	w.t.Fatal("the agent has no listener for redirected connections on 127.0.0.1")
+	return 0
+}
+
+// config fills a configuration: FOLDER stands for the world's folder.
+func (w *world) config(yaml string) string {
+	return strings.ReplaceAll(yaml, "FOLDER", filepath.Clean(w.folder))
+}
