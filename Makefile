@@ -23,6 +23,7 @@ RACE ?= $(shell command -v "$$(go env CC 2>/dev/null)" >/dev/null 2>&1 && echo -
 endif
 # Tests run anew each time: many look at the kernel, which go's cache does not.
 TEST_FLAGS ?= $(RACE) -count=1 -timeout=15m
+PACKAGES ?= ./...
 
 NEEDS := test/tools/debian-packages
 
@@ -63,7 +64,7 @@ demo: build ## Run the whole story on this machine (needs root)
 .PHONY: test
 test: go ## Run all tests; as root also those of the kernel and end to end
 	@$(NEEDS) --or-without 'make test' $(TEST_PACKAGES)
-	@go run ./test/summary $(TEST_FLAGS) ./...
+	@go run ./test/summary $(TEST_FLAGS) $(PACKAGES)
 
 .PHONY: lint
 lint: go ## Check form and look for mistakes
