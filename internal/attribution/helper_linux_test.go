@@ -2,6 +2,7 @@ package attribution
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -32,6 +33,7 @@ func TestMain(m *testing.M) {
 		"hold":   bindAndHold,
 		"lower":  overlayAndExec,
 		"leader": leaveFirstThread,
+		"scan":   scanAsUser,
 	}
 	name := os.Getenv(helperEnv)
 	if name == "" {
@@ -108,6 +110,32 @@ func leaveFirstThread([]string) error {
 		os.Exit(0)
 	}()
 	_, _, _ = unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
+	return nil
+}
+
+// scanAsUser looks at every process and says what it saw of two.
+func scanAsUser(args []string) error {
+	mount, err := FindCgroup2("/proc")
+	if err != nil {
+		return err
+	}
+	r, err := NewReader(ReaderConfig{Proc: "/proc", Root: "/", Cgroup2: mount, Names: names{}})
+	if err != nil {
+		return err
+	}
+	processes, hidden, err := r.Scan(context.Background(), Facts{SHA256: true})
+	if err != nil {
+		return err
+	}
+	for _, p := range processes {
+		if fmt.Sprint(p.Image.PID) == args[0] {
+			fmt.Printf("other exe=%q note=%t cgroup=%t\n", p.Executable, p.ExecutableNote != "", p.Cgroup != "")
+		}
+		if int(p.Image.PID) == os.Getpid() {
+			fmt.Printf("own digest=%t cgroup=%t\n", p.SHA256 != "", p.Cgroup != "")
+		}
+	}
+	fmt.Printf("hidden=%t\n", hidden > 0)
 	return nil
 }
 

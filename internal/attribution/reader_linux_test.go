@@ -3,9 +3,11 @@ package attribution
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -115,6 +117,36 @@ func TestScanFindsThisProcess(t *testing.T) {
 	i := slices.IndexFunc(processes, func(p *workload.Process) bool { return int(p.Image.PID) == os.Getpid() })
 	if i < 0 || processes[i].Executable != exe || int(processes[i].UID) != os.Geteuid() {
 		t.Errorf("not found, or wrong: %d", i)
+	}
+}
+
+// TestScanWithoutRoot sees what any user sees, and says what that is not.
+func TestScanWithoutRoot(t *testing.T) {
+	needRoot(t) // to be another user
+	other := start(t, exec.Command(program(t, filepath.Join(folder(t), "roots"))))
+	other.running(t, "roots")
+	cmd := helper(t, "scan", fmt.Sprint(other.pid()))
+	self, err := os.Open(cmd.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	// By its number, as another user may not enter the folder that it is in.
+	cmd.Path, cmd.ExtraFiles = "/proc/self/fd/3", []*os.File{self}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	cmd.Dir = "/"
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{
+		`other exe="" note=true cgroup=true`,
+		"own digest=true cgroup=true",
+		"hidden=true",
+	} {
+		if !strings.Contains(string(out), want+"\n") {
+			t.Errorf("no %q in\n%s", want, out)
+		}
 	}
 }
 

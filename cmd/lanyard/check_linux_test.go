@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
+)
+
+// TestCheck runs the scripts of lanyard check. In them lanyard runs in this
+// process, and started runs a program until the script ends.
+func TestCheck(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/script/check*.txt")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	testscript.Run(t, testscript.Params{
+		Files: scripts,
+		Setup: func(e *testscript.Env) error {
+			work, err := filepath.EvalSymlinks(e.WorkDir)
+			e.Setenv("WORK", work)
+			return err
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"lanyard": func(ts *testscript.TestScript, _ bool, args []string) { scriptLanyard(t.Context(), ts, args) },
+			"started": scriptStarted,
+			"expand":  scriptExpand,
+		},
+	})
+}
+
+// scriptLanyard runs a command line and expects its exit code: lanyard CODE
+// ARGUMENT…
+func scriptLanyard(ctx context.Context, ts *testscript.TestScript, args []string) {
+	root := &cobra.Command{Use: "lanyard", SilenceErrors: true, SilenceUsage: true}
+	root.AddCommand(newCheckCommand())
+	markRunErrors(root)
+	root.SetArgs(args[1:])
+	root.SetOut(ts.Stdout())
+	root.SetErr(ts.Stderr())
+	code := exitDone
+	if err := root.ExecuteContext(ctx); err != nil {
+		code = exitCode(err)
+		fmt.Fprintln(ts.Stderr(), "lanyard:", err)
+	}
+	if want := args[0]; want != strconv.Itoa(code) {
+		ts.Fatalf("exit code %d, want %s", code, want)
+	}
+}
+
+// scriptExpand replaces $WORK in files: expand FILE…
+func scriptExpand(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		content := strings.ReplaceAll(ts.ReadFile(name), "$WORK", ts.Getenv("WORK"))
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(content), 0o644))
+	}
+}
+
+// scriptStarted makes a program that runs until the script ends, and starts it:
+// started VARIABLE PATH ARGUMENT…, where the variable gets its process id. The
+// program is a copy of cat unless something is at the path.
+func scriptStarted(ts *testscript.TestScript, _ bool, args []string) {
+	path := args[1]
+	if _, err := os.Stat(path); err != nil {
+		cat, err := exec.LookPath("cat")
+		ts.Check(err)
+		// Written by another process, so that none of ours holds it open for
+		// writing when it is executed.
+		ts.Check(exec.Command("install", "-D", "-m", "755", cat, path).Run())
+	}
+	cmd := exec.Command(path, args[2:]...)
+	stdin, err := cmd.StdinPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		stdin.Close()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	ts.Setenv(args[0], strconv.Itoa(cmd.Process.Pid))
+}
