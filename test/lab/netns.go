@@ -90,8 +90,8 @@ func (n *NetNS) AddLocal(t testing.TB, addresses ...string) {
 }
 
 // Connect joins two namespaces by a pair of veth devices with these addresses,
-// written with their prefix length.
-func Connect(t testing.TB, a *NetNS, atA []string, b *NetNS, atB []string) {
+// written with their prefix length, and returns the name of the device in each.
+func Connect(t testing.TB, a *NetNS, atA []string, b *NetNS, atB []string) (inA, inB string) {
 	t.Helper()
 	nameA, nameB := a.nextVeth(), b.nextVeth()
 	pair := &netlink.Veth{
@@ -106,6 +106,31 @@ func Connect(t testing.TB, a *NetNS, atA []string, b *NetNS, atB []string) {
 	b.addAddresses(t, nameB, atB)
 	a.up(t, nameA)
 	b.up(t, nameB)
+	return nameA, nameB
+}
+
+// AddVRF makes a virtual routing and forwarding device with a routing table of
+// its own, and puts these devices into it. Not every kernel has such devices:
+// Debian's does (test/kernel).
+func (n *NetNS) AddVRF(t testing.TB, name string, table uint32, devices ...string) {
+	t.Helper()
+	if err := n.links.LinkAdd(&netlink.Vrf{LinkAttrs: netlink.LinkAttrs{Name: name}, Table: table}); err != nil {
+		t.Fatalf("add VRF device %s: %v", name, err)
+	}
+	n.up(t, name)
+	vrf, err := n.links.LinkByName(name)
+	if err != nil {
+		t.Fatalf("find %s: %v", name, err)
+	}
+	for _, device := range devices {
+		member, err := n.links.LinkByName(device)
+		if err == nil {
+			err = n.links.LinkSetMaster(member, vrf)
+		}
+		if err != nil {
+			t.Fatalf("put %s into VRF %s: %v", device, name, err)
+		}
+	}
 }
 
 // AddRoute routes a prefix to a gateway.
