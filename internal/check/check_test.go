@@ -110,7 +110,9 @@ func TestReportFindsWhatMatchesAndWhatNearlyDoes(t *testing.T) {
 	dir := shop(t)
 	java, interpreter := dir+"/lib/java", dir+"/bin/interpreter"
 	byUser := registry.IdentitySpec{Name: "user", Match: workload.SelectorSpec{Executables: []string{"/opt/app"}, Users: []string{"billing"}}}
-	p := policy(t, byUser, anyUser("java", dir+"/java"), anyUser("script", dir+"/script"),
+	// Two conditions that say who runs it, of which most processes meet neither.
+	byUnit := registry.IdentitySpec{Name: "unit", Match: workload.SelectorSpec{Users: []string{"billing"}, SystemdUnits: []string{"x.service"}}}
+	p := policy(t, byUser, byUnit, anyUser("java", dir+"/java"), anyUser("script", dir+"/script"),
 		anyUser("tie1", "/tied"), anyUser("tie2", "/tied"), anyUser("plain", "/usr/bin/plain"))
 	app := process(1, "/opt/app")
 	app.UID, app.User = 990, "billing"

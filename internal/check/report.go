@@ -132,7 +132,7 @@ func sameName(s workload.Selector, p *workload.Process) bool {
 func hint(targets []program, p *workload.Process) string {
 	for _, t := range targets {
 		switch {
-		case t.script && t.interpreter == p.Executable && p.Executable != "" && slices.Contains(p.CommandLine[min(1, len(p.CommandLine)):], t.path):
+		case t.interpreter == p.Executable && p.Executable != "" && slices.Contains(p.CommandLine[min(1, len(p.CommandLine)):], t.path):
 			return t.path + " " + t.problem
 		case !t.script && t.isLink() && t.resolved == p.Executable:
 			return t.path + " " + t.problem
