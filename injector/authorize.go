@@ -92,9 +92,8 @@ func (c *conn) due(ctx context.Context, ex *exchange, b []byte) (bool, workload.
 
 // inRule reports whether method, target and path are such that the rule applies.
 func inRule(d *workload.Destination, h *head, b []byte) bool {
-	method := string(h.method.of(b))
-	return method != "TRACE" && h.form != foreignForm &&
-		(len(d.Methods) == 0 || slices.Contains(d.Methods, method)) &&
+	return h.form != foreignForm && !h.is(b, "TRACE") &&
+		(len(d.Methods) == 0 || slices.ContainsFunc(d.Methods, func(m string) bool { return h.is(b, m) })) &&
 		pathAllowed(d.Paths, h.path.of(b))
 }
 

@@ -53,11 +53,20 @@ func TestChunkedBody(t *testing.T) {
 		{"1\n", 1, errChunkSize},
 		{"1\rx", 2, errChunkLine},
 		{strings.Repeat("0", maxSizeDigits+1), maxSizeDigits, errChunkSize},
+		{"1;a;b=c;d=\"e\\\" \r;f\r\nx\r\n0\r\n\r\n", 15, errChunkLine},
+		{"1;a;b=c;d=\"e\\\" ;\";f\r\nx\r\n0\r\n\r\n", 29, nil},
+		{"1;\r\n", 2, errChunkLine},
+		{"1;;a\r\n", 2, errChunkLine},
+		{"1;a=\r\n", 4, errChunkLine},
+		{"1;a =b\r\n", 3, errChunkLine},
+		{"1;a=b=c\r\n", 5, errChunkLine},
+		{"1;a=\"b\"c\r\n", 7, errChunkLine},
+		{"1;a=\"b\x80\"\r\n", 6, errChunkLine},
 		{"1;\x00", 2, errChunkLine},
 		{"1;\n", 2, errChunkLine},
 		{"1;\x80", 2, errChunkLine},
 		{"1;" + strings.Repeat("x", maxChunkLine), 1 + maxChunkLine, errChunkLine},
-		{strings.Repeat("1;"+strings.Repeat("x", 1000)+"\r\na\r\n", 66), 66*1007 - 501, errChunkLine},
+		{strings.Repeat("1;"+strings.Repeat("x", 1000)+"\r\na\r\n", 66), 65*1007 + 2 + maxChunkExtra - 65*1001, errChunkLine},
 		{"1\r\nab", 4, errChunkEnd},
 		{"1\r\na\n", 4, errChunkEnd},
 		{"1\r\na\rx", 5, errChunkEnd},
@@ -80,7 +89,7 @@ func TestChunkedBody(t *testing.T) {
 			n, done, err := feedAll([]byte(c.body), piece, true)
 			if c.end < 0 && (done || err != nil || n != len(c.body)) ||
 				c.end >= 0 && (done != (c.err == nil) || !errors.Is(err, c.err)) ||
-				c.err == nil && c.end >= 0 && n != c.end {
+				c.end >= 0 && n != c.end {
 				t.Errorf("%.40q in pieces of %d: %d, %t, %v; want %d, %v", c.body, piece, n, done, err, c.end, c.err)
 			}
 		}

@@ -3,7 +3,7 @@ package injector
 // chunked follows a chunked body (RFC 9112 §7.1) byte for byte without keeping
 // or changing any of it: size [";" extensions] CR LF data CR LF … "0" CR LF
 // trailers CR LF. It is stricter than the grammar where servers differ: no white
-// space around the size, nothing but visible ASCII and blanks in extensions.
+// space around the size and its extensions, nothing but ASCII in them.
 type chunked struct {
 	state    chunkState
 	strict   bool   // a request: some trailer fields are refused
@@ -18,8 +18,14 @@ type chunked struct {
 type chunkState uint8
 
 const (
-	chunkSize chunkState = iota
-	chunkExtension
+	chunkSize      chunkState = iota
+	extensionStart            // after ";"
+	extensionName
+	extensionValue // after "="
+	extensionToken
+	extensionQuoted
+	extensionEscape // after "\" in a quoted value
+	extensionEnd    // after a quoted value
 	chunkSizeLF
 	chunkData
 	chunkDataCR
@@ -67,7 +73,7 @@ func (c *chunked) step(b byte) error {
 	switch c.state {
 	case chunkSize:
 		return c.sizeByte(b)
-	case chunkExtension:
+	case extensionStart, extensionName, extensionValue, extensionToken, extensionQuoted, extensionEscape, extensionEnd:
 		return c.extensionByte(b)
 	case chunkSizeLF:
 		return c.sizeEnd(b)
@@ -102,7 +108,7 @@ func (c *chunked) sizeByte(b byte) error {
 	case c.line == 0:
 		return errChunkSize
 	case b == ';':
-		c.state = chunkExtension
+		c.state = extensionStart
 	case b == '\r':
 		c.state = chunkSizeLF
 	default:
@@ -121,14 +127,41 @@ func hexDigit(b byte) (byte, bool) {
 	return 0, false
 }
 
+// extensionByte follows *( ";" token [ "=" ( token / quoted-string ) ] ), RFC
+// 9112 §7.1.1, without the white space that the grammar calls bad.
 func (c *chunked) extensionByte(b byte) error {
-	if b == '\r' {
-		c.state = chunkSizeLF
-		return nil
-	}
 	c.line++
 	c.extra++
-	if b >= 0x7f || classes[b]&valueByte == 0 || c.line > maxChunkLine || c.extra > maxChunkExtra {
+	if c.line > maxChunkLine || c.extra > maxChunkExtra {
+		return errChunkLine
+	}
+	is := classes[b]
+	switch s := c.state; {
+	case s == extensionQuoted && b == '\\':
+		c.state = extensionEscape
+	case s == extensionQuoted && b == '"':
+		c.state = extensionEnd
+	case s == extensionQuoted || s == extensionEscape:
+		if is&valueByte == 0 || b >= 0x80 {
+			return errChunkLine
+		}
+		c.state = extensionQuoted
+	case is&tokenByte != 0 && s != extensionEnd:
+		c.state = extensionName
+		if s == extensionValue || s == extensionToken {
+			c.state = extensionToken
+		}
+	case b == '"' && s == extensionValue:
+		c.state = extensionQuoted
+	case s == extensionStart || s == extensionValue:
+		return errChunkLine
+	case b == '=' && s == extensionName:
+		c.state = extensionValue
+	case b == ';':
+		c.state = extensionStart
+	case b == '\r':
+		c.state = chunkSizeLF
+	default:
 		return errChunkLine
 	}
 	return nil

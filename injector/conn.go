@@ -115,6 +115,7 @@ func (c *conn) serve() {
 		c.abort(err)
 	}
 	c.endUpstream()
+	c.recordTunnel()
 	c.recordRest()
 	c.close()
 }

@@ -18,6 +18,7 @@ type half struct {
 	buf  *buffer // nil while nothing is buffered
 	read func(fd uintptr) bool
 	got  int
+	used bool // something was read
 	err  error
 
 	watch watch
@@ -87,6 +88,7 @@ func (h *half) fill() error {
 	case h.got == 0:
 		return io.EOF
 	}
+	h.used = true
 	h.watch.progress()
 	return nil
 }

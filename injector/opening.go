@@ -77,14 +77,20 @@ func (c *conn) tunnel() error {
 	if _, failed := err.(writeError); failed || err == nil {
 		<-c.over // perhaps there is more to receive
 	}
-	if c.pipeline.sent.Load() == 0 {
-		outcome := workload.NotHTTP
-		if c.caller.nobody() {
-			outcome = workload.NoIdentity
-		}
-		c.recordConnection(outcome, c.caller.err)
-	}
 	return err
+}
+
+// recordTunnel records a connection that was opaque from its beginning, unless
+// no byte went over it: clients open connections to have them at hand.
+func (c *conn) recordTunnel() {
+	if c.mode.Load() != modeOpaque || c.pipeline.sent.Load() > 0 || !c.requests.used && !c.responses.used || c.dialErr != nil {
+		return
+	}
+	outcome := workload.NotHTTP
+	if c.caller.nobody() {
+		outcome = workload.NoIdentity
+	}
+	c.recordConnection(outcome, c.caller.err)
 }
 
 func (c *conn) hasDialled() bool {

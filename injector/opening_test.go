@@ -116,6 +116,21 @@ func TestServerSpeaksFirst(t *testing.T) {
 	}
 }
 
+// A connection that is opened to be at hand, and closed, is no use of anything.
+func TestUnusedConnection(t *testing.T) {
+	for _, world := range []func(*world, *Config){stranger, func(*world, *Config) {}} {
+		w := newWorld(t, world)
+		client, upstream := w.pair()
+		client.close()
+		upstream.expectEnd()
+		upstream.close()
+		eventually(t, "the connection ends", func() bool { return w.server.Open() == 0 })
+		if n := len(w.uses); n != 0 {
+			t.Errorf("%d records", n)
+		}
+	}
+}
+
 func TestOpaqueReset(t *testing.T) {
 	w := newWorld(t)
 	client, upstream := w.pair()

@@ -156,6 +156,17 @@ func (c *conn) send(ex *exchange) error {
 	default:
 		err = out.move(left)
 	}
+	switch {
+	case err != nil:
+		return c.sendFailed(n, err)
+	case waits || last:
+		return c.hold(n, last)
+	}
+	return nil
+}
+
+// sendFailed says what becomes of request n, which could not be sent whole.
+func (c *conn) sendFailed(n uint32, err error) error {
 	var bad *refusal
 	switch {
 	case errors.As(err, &bad):
@@ -163,12 +174,8 @@ func (c *conn) send(ex *exchange) error {
 	case err == io.EOF:
 		c.ended = true
 		return errOver
-	case err != nil:
-		return err
-	case waits || last:
-		return c.hold(n, last)
 	}
-	return nil
+	return err
 }
 
 // firstBytes says how many pending bytes belong to the request, head and body,

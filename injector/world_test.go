@@ -100,7 +100,7 @@ type world struct {
 func newWorld(t testing.TB, changes ...func(*world, *Config)) *world {
 	t.Helper()
 	goroutines, sockets := runtime.NumGoroutine(), openSockets(t)
-	w := &world{t: t, accepted: make(chan *net.TCPConn, 64), uses: make(chan telemetry.Use, 1<<16)}
+	w := &world{t: t, accepted: make(chan *net.TCPConn, 64), uses: make(chan telemetry.Use, 1<<12)}
 	w.setPolicy(&policy{identity: billing, destinations: []*workload.Destination{ledger()}})
 	tok, err := token.New(theToken, "id-1", time.Unix(1, 0), time.Unix(1e10, 0))
 	must(t, err)
