@@ -216,10 +216,19 @@ func checkPaths(paths []string, path string, r *report) {
 			r.wrong(at, "%q holds a *, which is no wildcard here; end in / for everything below", p)
 		case strings.ContainsFunc(p, func(c rune) bool { return c <= ' ' || c > '~' }):
 			r.wrong(at, "%q holds a character that a path carries only percent-encoded; encode it", p)
+		case strings.Contains(p, "//") || strings.Contains(p, `\`) || encodesSeparator(p):
+			r.wrong(at, "%q holds a //, a backslash, or an encoded dot or slash, which servers read in different ways, so that it never matches; write it plainly", p)
 		case slices.Contains(strings.Split(p, "/"), "..") || slices.Contains(strings.Split(p, "/"), "."):
 			r.wrong(at, "%q holds a dot segment, which clients remove; write the path without it", p)
 		case slices.Contains(paths[:i], p):
 			r.wrong(at, "%q is listed twice; leave one out", p)
 		}
 	}
+}
+
+// encodesSeparator reports whether a path hides a dot, a slash or a backslash
+// behind a percent sign.
+func encodesSeparator(p string) bool {
+	lower := strings.ToLower(p)
+	return strings.Contains(lower, "%2e") || strings.Contains(lower, "%2f") || strings.Contains(lower, "%5c")
 }
