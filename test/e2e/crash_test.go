@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/lanyardhq/lanyard/test/lab"
@@ -50,6 +51,33 @@ func TestAgentKilled(t *testing.T) {
 	if output, err := w.curl(ledgerURL); exitCode(err) != 22 {
 		t.Errorf("after a clean stop curl ended with %v, want the ledger's own refusal (22):\n%s", err, output)
 	}
+}
+
+// TestConnectionsOfAKilledAgentEnd has a program keep a connection that the
+// injector holds: it must end with the agent, not hang.
+func TestConnectionsOfAKilledAgentEnd(t *testing.T) {
+	w, _ := startPythonWorld(t)
+	holder := w.program(python, "-c", prelude+`
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+`+connect+`
+print("before", ask(s, "/before"), flush=True)
+signal.sigwait({signal.SIGUSR1})
+try:
+    print("after", repr(ask(s, "/after")), flush=True)
+except ConnectionError as e:
+    print("after", type(e).__name__, flush=True)
+`)
+	held := startProcess(t, w.place(), "holder", holder)
+	held.waitForLog(t, "before HTTP/1.1 200")
+	w.agent.kill(t)
+	held.signal(t, syscall.SIGUSR1)
+	if !held.endsWithin(waitLimit) {
+		t.Fatal("the connection hangs after the agent was killed")
+	}
+	if output := held.output.String(); !strings.Contains(output, "after Connection") && !strings.Contains(output, "after ''") {
+		t.Errorf("the connection went on as %q, want its end", output)
+	}
+	w.startAgent(w.config(pythonConfig(t))) // takes over what was left, and cleans it up
 }
 
 func TestStoppedAgentLeavesNothing(t *testing.T) {
