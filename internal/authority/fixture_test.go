@@ -128,6 +128,8 @@ func (f *fixture) serve(address string) {
 	ended := make(chan error, 1)
 	go func() { ended <- f.Serve(ctx, listener) }()
 	f.stop = sync.OnceFunc(func() {
+		// A connection that was dialled and not used would hold up the stop.
+		http.DefaultClient.CloseIdleConnections()
 		cancel()
 		if err := <-ended; err != nil {
 			f.t.Errorf("Serve: %v", err)

@@ -159,11 +159,12 @@ func TestWritesOfOneBatchDoNotUndoEachOther(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "db"))
 	const writers = 100
 	var wg sync.WaitGroup
-	release := make(chan struct{})
+	held, release := make(chan struct{}), make(chan struct{})
 	go func() {
 		// Holds the writer until the others wait behind it, so that they form batches.
-		_ = s.Write(context.Background(), func(*Tx) error { <-release; return nil })
+		_ = s.Write(context.Background(), func(*Tx) error { close(held); <-release; return nil })
 	}()
+	<-held
 	errs := make([]error, writers)
 	for i := range writers {
 		wg.Add(1)
@@ -180,8 +181,10 @@ func TestWritesOfOneBatchDoNotUndoEachOther(t *testing.T) {
 			})
 		}()
 	}
-	for len(s.queue) < writers {
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(time.Minute); len(s.queue) < writers; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d writes are waiting", len(s.queue), writers)
+		}
 	}
 	close(release)
 	wg.Wait()

@@ -1,0 +1,270 @@
+package authority
+
+import (
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lanyardhq/lanyard/internal/admin/resource"
+	"github.com/lanyardhq/lanyard/internal/authority/store"
+)
+
+func TestTicketLife(t *testing.T) {
+	f := start(t)
+	expires := startTime.Add(time.Hour)
+	spec := resource.TicketSpec{
+		Description: "the billing server, Zürich", Role: "agent", ExpiresAt: &expires, MaxUses: 2, WorkloadTTL: "720h0m0s",
+		Tags: []string{"eyes", "ears"}, Audiences: []string{"https://ledger.internal"},
+	}
+	created := f.createTicket(spec)
+	if !hasForm(created.Secret, "lyt_", 32) || !hasForm(created.Name, "tk1:", 24) || strings.Contains(created.Secret, created.Name[4:]) {
+		t.Errorf("secret %q, name %q", created.Secret, created.Name)
+	}
+	spec.Status = resource.StatusActive
+	want := resource.Ticket{Kind: "Ticket", Name: created.Name, Spec: spec, Secret: created.Secret,
+		Status: resource.TicketStatus{State: "active", CreatedAt: startTime, UpdatedAt: startTime}}
+	if !reflect.DeepEqual(created, want) {
+		t.Errorf("created %+v, want %+v", created, want)
+	}
+	want.Secret = ""
+	path := resource.TicketsPath + "/" + created.Name
+	state := func(want string) {
+		t.Helper()
+		var got resource.Ticket
+		f.send("GET", path, "Bearer "+f.admin, nil).decode(t, 200, &got)
+		if got.Status.State != want {
+			t.Errorf("state %s, want %s", got.Status.State, want)
+		}
+	}
+	var shown resource.Ticket
+	f.send("GET", path, "Bearer "+f.admin, nil).decode(t, 200, &shown)
+	if !reflect.DeepEqual(shown, want) {
+		t.Errorf("shown %+v, want %+v", shown, want)
+	}
+	f.enrol(created.Secret)
+	state("active")
+	f.enrol(created.Secret)
+	state("used_up")
+	f.setStatus(created, "deactivated")
+	state("deactivated")
+	f.setStatus(created, "active")
+	f.clock.Advance(time.Hour)
+	state("expired")
+	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"expires_at":"2026-03-05T00:00:00+01:00","description":"other"}}`).decode(t, 200, &shown)
+	if !shown.Spec.ExpiresAt.Equal(time.Date(2026, 3, 4, 23, 0, 0, 0, time.UTC)) || shown.Spec.Description != "other" ||
+		shown.Status.State != "used_up" || !shown.Status.UpdatedAt.Equal(f.clock.Now()) {
+		t.Errorf("changed: %+v", shown)
+	}
+	kinds := []string{}
+	for _, e := range slices.Backward(f.events()) {
+		kinds = append(kinds, e.Kind)
+		if e.Kind != kindEnrol && (e.AdminID == "" || e.TicketID != created.Name || e.Source != "127.0.0.1") {
+			t.Errorf("event %+v", e)
+		}
+	}
+	if want := []string{"ticket.create", "enrol", "enrol", "ticket.change", "ticket.change", "ticket.change"}; !slices.Equal(kinds, want) {
+		t.Errorf("activity %v, want %v", kinds, want)
+	}
+}
+
+func TestTicketSpecs(t *testing.T) {
+	f := start(t)
+	words := func(n int) string {
+		var list []string
+		for i := range n {
+			list = append(list, fmt.Sprintf("%q", fmt.Sprint(i)))
+		}
+		return strings.Join(list, ",")
+	}
+	for name, tt := range map[string]struct{ spec, says string }{
+		"description too long":    {`{"description":"` + strings.Repeat("ü", maxDescription+1) + `"}`, "description"},
+		"description line break":  {`{"description":"a\nb"}`, "description"},
+		"description escape":      {`{"description":"\u001b[31m"}`, "description"},
+		"description direction":   {`{"description":"\u202e"}`, "description"},
+		"description a number":    {`{"description":1}`, "description"},
+		"role":                    {`{"role":"admin"}`, "role"},
+		"status":                  {`{"status":"expired"}`, "status"},
+		"max_uses negative":       {`{"max_uses":-1}`, "max_uses"},
+		"max_uses huge":           {`{"max_uses":9007199254740993}`, "max_uses"},
+		"max_uses a string":       {`{"max_uses":"1"}`, "max_uses"},
+		"expired at once":         {`{"expires_at":"2026-03-04T05:06:07Z"}`, "expires_at"},
+		"expires before 1970":     {`{"expires_at":"0001-01-01T00:00:00Z"}`, "expires_at"},
+		"expires far off":         {`{"expires_at":"9999-01-01T00:00:00Z"}`, "expires_at"},
+		"expires no time":         {`{"expires_at":"tomorrow"}`, "expires_at"},
+		"workload_ttl negative":   {`{"workload_ttl":"-1h"}`, "workload_ttl"},
+		"workload_ttl zero":       {`{"workload_ttl":"0s"}`, "workload_ttl"},
+		"workload_ttl huge":       {`{"workload_ttl":"1000000h"}`, "workload_ttl"},
+		"workload_ttl no unit":    {`{"workload_ttl":"60"}`, "workload_ttl"},
+		"tag empty":               {`{"tags":[""]}`, "tags"},
+		"tag with comma":          {`{"tags":["a,b"]}`, "tags"},
+		"tag twice":               {`{"tags":["a","a"]}`, "tags"},
+		"tag too long":            {`{"tags":["` + strings.Repeat("a", maxTagLength+1) + `"]}`, "tags"},
+		"too many tags":           {`{"tags":[` + words(maxTags+1) + `]}`, "tags"},
+		"tags a string":           {`{"tags":"a"}`, "tags"},
+		"audience with space":     {`{"audiences":["a b"]}`, "audiences"},
+		"audience twice":          {`{"audiences":["a","a"]}`, "audiences"},
+		"too many audiences":      {`{"audiences":[` + words(maxTicketAudiences+1) + `]}`, "audiences"},
+		"unknown member":          {`{"networks":["public-access"]}`, "networks"},
+		"unknown member in words": {`{"maxUses":1}`, "maxUses"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			message := f.send("POST", resource.TicketsPath, "Bearer "+f.admin, `{"spec":`+tt.spec+`}`).refused(t, 400)
+			if !strings.Contains(message, tt.says) {
+				t.Errorf("message %q does not say %q", message, tt.says)
+			}
+		})
+	}
+	f.send("POST", resource.TicketsPath, "Bearer "+f.admin, `{"kind":"Workload","spec":{}}`).refused(t, 400)
+	f.send("POST", resource.TicketsPath, "Bearer "+f.admin, nil).refused(t, 415)
+	f.send("POST", resource.TicketsPath, "Bearer "+f.admin, strings.Repeat(" ", maxAdminBytes+1)).refused(t, 413)
+	if n := len(f.events()); n != 0 {
+		t.Errorf("%d events", n)
+	}
+}
+
+func TestTicketChanges(t *testing.T) {
+	f := start(t)
+	ticket := f.createTicket(resource.TicketSpec{})
+	path := resource.TicketsPath + "/" + ticket.Name
+	for name, body := range map[string]string{
+		"max_uses stays":   `{"spec":{"max_uses":5}}`,
+		"role stays":       `{"spec":{"role":"agent"}}`,
+		"name of another":  `{"name":"tk1:x","spec":{}}`,
+		"kind of another":  `{"kind":"Workload","spec":{}}`,
+		"status unknown":   `{"spec":{"status":"gone"}}`,
+		"expiry no time":   `{"spec":{"expires_at":7}}`,
+		"description long": `{"spec":{"description":"` + strings.Repeat("x", maxDescription+1) + `"}}`,
+		"no object":        `[]`,
+	} {
+		t.Run(name, func(t *testing.T) { f.send("PATCH", path, "Bearer "+f.admin, body).refused(t, 400) })
+	}
+	f.send("PATCH", resource.TicketsPath+"/tk1:none", "Bearer "+f.admin, `{"spec":{}}`).refused(t, 404)
+	f.send("GET", resource.TicketsPath+"/tk1:none", "Bearer "+f.admin, nil).refused(t, 404)
+	f.send("GET", resource.WorkloadsPath+"/pr1:none", "Bearer "+f.admin, nil).refused(t, 404)
+	f.send("DELETE", path, "Bearer "+f.admin, nil).refused(t, 405)
+	f.send("PUT", path, "Bearer "+f.admin, `{}`).refused(t, 405)
+	// An expiry in the past is how an administrator ends a ticket now.
+	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"expires_at":"2020-01-01T00:00:00Z"}}`).decode(t, 200, &resource.Ticket{})
+	f.newMember().register(ticket.Secret).refused(t, 401)
+}
+
+func TestConcurrentEditsAreNoticed(t *testing.T) {
+	f := start(t)
+	ticket := f.createTicket(resource.TicketSpec{})
+	path := resource.TicketsPath + "/" + ticket.Name
+	patch := func(ifMatch string) int {
+		request, err := http.NewRequest("PATCH", f.base+path, strings.NewReader(`{"spec":{"description":"x"}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+f.admin)
+		request.Header.Set("Content-Type", "application/merge-patch+json")
+		request.Header.Set("If-Match", ifMatch)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	seen := f.send("GET", path, "Bearer "+f.admin, nil).header.Get("ETag")
+	for i, want := range []int{200, 412} {
+		if got := patch(seen); got != want {
+			t.Errorf("edit %d under %s: %d, want %d", i, seen, got, want)
+		}
+	}
+	if got := patch("*"); got != 200 {
+		t.Errorf("edit under *: %d", got)
+	}
+	// An enrolment is no edit.
+	seen = f.send("GET", path, "Bearer "+f.admin, nil).header.Get("ETag")
+	f.enrol(ticket.Secret)
+	if got := patch(seen); got != 200 {
+		t.Errorf("edit after an enrolment: %d", got)
+	}
+}
+
+func TestListings(t *testing.T) {
+	f := start(t)
+	names := map[string]bool{}
+	var first resource.Ticket
+	for i := range 7 {
+		ticket := f.createTicket(resource.TicketSpec{Tags: []string{"t"}})
+		names[ticket.Name] = true
+		if i == 0 {
+			first = ticket
+		}
+	}
+	after, pages := "", 0
+	for {
+		var page resource.Page[resource.Ticket]
+		f.send("GET", resource.TicketsPath+"?limit=3&after="+after, "Bearer "+f.admin, nil).decode(t, 200, &page)
+		for _, ticket := range page.Items {
+			if !names[ticket.Name] || ticket.Secret != "" {
+				t.Errorf("listed %+v", ticket)
+			}
+			delete(names, ticket.Name)
+		}
+		if pages++; page.Next == "" {
+			break
+		}
+		after = page.Next
+	}
+	if pages != 3 || len(names) != 0 {
+		t.Errorf("%d pages, %v not listed", pages, names)
+	}
+	for _, query := range []string{"limit=0", "limit=-1", "limit=x", fmt.Sprint("limit=", resource.MaxPage+1), "limit=1&limit=2", "nonsense=1", "%zz"} {
+		f.send("GET", resource.TicketsPath+"?"+query, "Bearer "+f.admin, nil).refused(t, 400)
+	}
+	m := f.enrol(first.Secret)
+	f.clock.Advance(2 * time.Minute)
+	m.idToken(nil).decode(t, 200, &idTokenResponse{})
+	var workloads resource.Page[resource.Workload]
+	f.send("GET", resource.WorkloadsPath, "Bearer "+f.admin, nil).decode(t, 200, &workloads)
+	want := resource.Workload{Kind: "Workload", Name: m.id, Status: resource.WorkloadStatus{
+		Ticket: first.Name, Role: "workload", Tags: []string{"t"}, KeyThumbprint: m.public.Thumbprint(),
+		EnrolledAt: startTime, LastContactAt: startTime.Add(2 * time.Minute),
+	}}
+	if len(workloads.Items) != 1 || !reflect.DeepEqual(workloads.Items[0], want) {
+		t.Errorf("got %+v, want %+v", workloads.Items, want)
+	}
+	f.setStatus(first, "deactivated")
+	var shown resource.Workload
+	f.send("GET", resource.WorkloadsPath+"/"+m.id, "Bearer "+f.admin, nil).decode(t, 200, &shown)
+	if shown.Status.RefusedBy != "status" {
+		t.Errorf("refused by %q", shown.Status.RefusedBy)
+	}
+}
+
+func TestAdministratorsTokens(t *testing.T) {
+	f := start(t)
+	limited := "lya_" + strings.Repeat("1", 32)
+	other := "lya_" + strings.Repeat("2", 32)
+	err := f.store.Write(t.Context(), func(tx *store.Tx) error {
+		if err := tx.InsertAdminToken(store.AdminToken{ID: "at1:a", Role: roleAdministrator, ExpiresAt: startTime.Add(time.Hour)}, digest(limited)); err != nil {
+			return err
+		}
+		return tx.InsertAdminToken(store.AdminToken{ID: "at1:b", Role: "reader"}, digest(other))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := func(token string) int { return f.send("GET", resource.TicketsPath, "Bearer "+token, nil).status }
+	for token, want := range map[string]int{f.admin: 200, limited: 200, other: 401, "": 401, "lya_": 401, f.admin + "x": 401,
+		strings.ToUpper(f.admin): 401, "lya_" + strings.Repeat("3", 32): 401} {
+		if got := status(token); got != want {
+			t.Errorf("token: %d, want %d", got, want)
+		}
+	}
+	f.clock.Advance(time.Hour)
+	if got := status(limited); got != 401 {
+		t.Errorf("expired token: %d", got)
+	}
+	if reason := f.events()[0].Reason; !strings.Contains(reason, "expired") {
+		t.Errorf("activity says %q", reason)
+	}
+}

@@ -1,0 +1,430 @@
+package authority
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lanyardhq/lanyard/internal/admin/resource"
+	"github.com/lanyardhq/lanyard/internal/authority/jose"
+	"github.com/lanyardhq/lanyard/internal/authority/store"
+)
+
+func digest(secret string) string { return jose.Digest([]byte(secret)) }
+
+func TestARestartKeepsEverything(t *testing.T) {
+	f := start(t)
+	ticket := f.createTicket(resource.TicketSpec{MaxUses: 1})
+	m := f.enrol(ticket.Secret)
+	operator, keys := f.OperatorID(), f.send("GET", jwksPath, "", nil).body
+	f.restart()
+	if f.OperatorID() != operator {
+		t.Errorf("operator id %s, was %s", f.OperatorID(), operator)
+	}
+	if got := f.send("GET", jwksPath, "", nil).body; got != keys {
+		t.Errorf("keys %s, were %s", got, keys)
+	}
+	m.idToken(nil).decode(t, 200, &idTokenResponse{})
+	f.newMember().register(ticket.Secret).refused(t, 401)
+	if got := f.createTicket(resource.TicketSpec{}); got.Name == "" {
+		t.Error("the administrator's token is not good any more")
+	}
+}
+
+// TestWhatIsOnDisk: security.md 16, 17; only digests of secrets, private files.
+func TestWhatIsOnDisk(t *testing.T) {
+	f := start(t)
+	ticket := f.createTicket(resource.TicketSpec{})
+	m := f.enrol(ticket.Secret)
+	idToken := tokenOf(t, m.idToken(nil))
+	names := []string{}
+	err := filepath.WalkDir(f.config.DataDir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			if info.Mode().Perm() != 0o700 {
+				t.Errorf("%s has mode %04o", path, info.Mode().Perm())
+			}
+			return nil
+		}
+		names = append(names, entry.Name())
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %04o", path, info.Mode().Perm())
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for what, secret := range map[string]string{"ticket": ticket.Secret, "admin token": f.admin, "ID token": idToken} {
+			if strings.Contains(string(content), secret) && (what != "admin token" || entry.Name() != adminTokenFile) {
+				t.Errorf("%s holds the %s", path, what)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(names) != 5 { // database with its log and index, key, token
+		t.Errorf("files %v", names)
+	}
+}
+
+func TestNewSaysWhatIsWrong(t *testing.T) {
+	good := func(t *testing.T) Config {
+		return Config{DataDir: filepath.Join(t.TempDir(), "data"), URL: "http://127.0.0.1:8700"}
+	}
+	after := func(change func(t *testing.T, c *Config)) func(*testing.T, *Config) {
+		return func(t *testing.T, c *Config) {
+			a, err := New(*c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := a.Close(); err != nil {
+				t.Fatal(err)
+			}
+			change(t, c)
+		}
+	}
+	file := func(t *testing.T, mode os.FileMode, content string) string {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	tests := map[string]struct {
+		change func(*testing.T, *Config)
+		says   string
+		config bool
+	}{
+		"no data folder":     {func(_ *testing.T, c *Config) { c.DataDir = "" }, "LANYARD_DATA_DIR", true},
+		"no URL":             {func(_ *testing.T, c *Config) { c.URL = "" }, "LANYARD_AUTHORITY_URL", true},
+		"URL of another":     {func(_ *testing.T, c *Config) { c.URL = "ftp://x" }, "LANYARD_AUTHORITY_URL", true},
+		"URL without host":   {func(_ *testing.T, c *Config) { c.URL = "http://" }, "LANYARD_AUTHORITY_URL", true},
+		"URL with password":  {func(_ *testing.T, c *Config) { c.URL = "http://u:hunter2@x" }, "must not have a user", true},
+		"URL with query":     {func(_ *testing.T, c *Config) { c.URL = "http://x?a" }, "LANYARD_AUTHORITY_URL", true},
+		"URL with wildcard":  {func(_ *testing.T, c *Config) { c.URL = "http://x/{a}" }, "LANYARD_AUTHORITY_URL", true},
+		"two keys":           {func(_ *testing.T, c *Config) { c.KeyEncryptionKey, c.KeyEncryptionKeyFile = "a", "b" }, "keep one", true},
+		"half of TLS":        {func(_ *testing.T, c *Config) { c.TLSCertFile = "a" }, "belong together", true},
+		"negative rate":      {func(_ *testing.T, c *Config) { c.RatePerSecond = -1 }, "rate limit", true},
+		"read-only folder":   {func(_ *testing.T, c *Config) { c.DataDir = "/sys" }, "must be writable", false},
+		"folder in a file":   {func(t *testing.T, c *Config) { c.DataDir = filepath.Join(file(t, 0o600, "x"), "data") }, "LANYARD_DATA_DIR", false},
+		"bad key":            {func(_ *testing.T, c *Config) { c.KeyEncryptionKey = "hunter2" }, "32 bytes in base64", false},
+		"key file missing":   {func(_ *testing.T, c *Config) { c.KeyEncryptionKeyFile = "/nowhere" }, "/nowhere", false},
+		"key file for all":   {func(t *testing.T, c *Config) { c.KeyEncryptionKeyFile = file(t, 0o644, "hunter2") }, "chmod 600", false},
+		"token file of else": {func(t *testing.T, c *Config) { c.AdminTokenFile = file(t, 0o600, "hunter2") }, "LANYARD_ADMIN_TOKEN_FILE", false},
+		"token file for all": {func(t *testing.T, c *Config) { c.AdminTokenFile = file(t, 0o644, "lya_"+strings.Repeat("0", 32)) }, "chmod 600", false},
+		"key lost": {after(func(t *testing.T, c *Config) {
+			if err := os.Remove(filepath.Join(c.DataDir, boxKeyFile)); err != nil {
+				t.Fatal(err)
+			}
+		}), "restore the file from a backup", false},
+		"key of another": {after(func(_ *testing.T, c *Config) {
+			c.KeyEncryptionKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+		}), "not the one it was sealed under", false},
+		"damaged database": {after(func(t *testing.T, c *Config) {
+			if err := os.WriteFile(filepath.Join(c.DataDir, databaseFile), []byte(strings.Repeat("hunter2 ", 4096)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}), "damaged", false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := good(t)
+			tt.change(t, &c)
+			a, err := New(c)
+			if err == nil {
+				_ = a.Close()
+				t.Fatal("no error")
+			}
+			if !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "hunter2") || errors.Is(err, ErrConfig) != tt.config {
+				t.Errorf("error %q, want %q, of configuration: %v", err, tt.says, tt.config)
+			}
+		})
+	}
+}
+
+// TestAFirstStartCutShort: the token was written, the database did not learn of it.
+func TestAFirstStartCutShort(t *testing.T) {
+	secret := "lya_" + strings.Repeat("7", 32)
+	f := start(t, func(c *Config) {
+		c.AdminTokenFile = filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(c.AdminTokenFile, []byte(secret+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if f.admin != secret {
+		t.Error("the file was replaced")
+	}
+	f.createTicket(resource.TicketSpec{})
+	if err := os.Remove(f.AdminTokenFile()); err != nil {
+		t.Fatal(err)
+	}
+	f.restart()
+	if _, err := os.Stat(f.AdminTokenFile()); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a later start wrote a token")
+	}
+	f.createTicket(resource.TicketSpec{})
+}
+
+func TestABaseWithAPath(t *testing.T) {
+	f := start(t, func(c *Config) { c.URL = "https://id.example/lanyard/" })
+	if f.OperatorBase() != "https://id.example/lanyard/operator" {
+		t.Errorf("base %s", f.OperatorBase())
+	}
+	for path, want := range map[string]int{"/lanyard" + jwksPath: 200, jwksPath: 404, "/healthz": 200} {
+		recorder := httptest.NewRecorder()
+		f.Handler().ServeHTTP(recorder, httptest.NewRequest("GET", path, nil))
+		if recorder.Code != want {
+			t.Errorf("%s: %d, want %d", path, recorder.Code, want)
+		}
+	}
+}
+
+func TestCheckListen(t *testing.T) {
+	for address, ok := range map[string]bool{
+		"127.0.0.1:8700": true, "127.8.8.8:1": true, "[::1]:8700": true, "localhost:0": true, "[::ffff:127.0.0.1]:1": true,
+		"0.0.0.0:8700": false, ":8700": false, "[::]:8700": false, "192.0.2.1:8700": false, "example.org:8700": false,
+		"localhost.example.org:1": false, "8700": false, "": false,
+	} {
+		err := CheckListen(address, false, false)
+		if (err == nil) != ok || (err != nil && !errors.Is(err, ErrConfig)) {
+			t.Errorf("%q: %v", address, err)
+		}
+		if strings.Contains(address, ":") && (CheckListen(address, true, false) != nil || CheckListen(address, false, true) != nil) {
+			t.Errorf("%q is refused with TLS or when insecure is allowed", address)
+		}
+	}
+}
+
+func TestDefaultURL(t *testing.T) {
+	loopback := &net.TCPAddr{IP: net.IPv6loopback, Port: 8700}
+	for _, tt := range []struct {
+		addr net.Addr
+		tls  bool
+		want string
+	}{{loopback, false, "http://[::1]:8700"}, {loopback, true, "https://[::1]:8700"}, {&net.TCPAddr{IP: net.IPv4zero, Port: 1}, true, ""}} {
+		got, err := DefaultURL(tt.addr, tt.tls)
+		if got != tt.want || (err == nil) != (tt.want != "") {
+			t.Errorf("%v: %q, %v", tt.addr, got, err)
+		}
+	}
+}
+
+func TestHealthAndMetrics(t *testing.T) {
+	f := start(t)
+	f.enrol(f.createTicket(resource.TicketSpec{}).Secret).idToken(nil)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if got := f.send("GET", path, "", nil); got.status != 200 {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+	f.send("POST", registerPath, "", "nonsense")
+	metrics := f.send("GET", "/metrics", "", nil).body
+	for _, line := range []string{
+		"lanyard_authority_tokens_issued_total 1",
+		"lanyard_authority_enrolments_total 1",
+		`lanyard_authority_requests_total{code="200",endpoint="/operator/v1/id_token"} 1`,
+		`lanyard_authority_requests_total{code="400",endpoint="/operator/v1/register"} 1`,
+	} {
+		if !strings.Contains(metrics, line+"\n") {
+			t.Errorf("metrics lack %q", line)
+		}
+	}
+	for i := range 100 {
+		f.send("GET", fmt.Sprintf("/nonsense/%d", i), "", nil).refused(t, 404)
+	}
+	if metrics := f.send("GET", "/metrics", "", nil).body; strings.Contains(metrics, "nonsense") {
+		t.Error("paths of strangers become labels")
+	}
+	if err := f.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f.send("GET", "/readyz", "", nil).refused(t, 503)
+	f.send("GET", "/healthz", "", nil)
+}
+
+// TestAStopFinishesWhatItHas: a request whose body is still coming is answered.
+func TestAStopFinishesWhatItHas(t *testing.T) {
+	f := start(t)
+	reader, writer := io.Pipe()
+	request, err := http.NewRequest("POST", f.base+registerPath, reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	got := make(chan int, 1)
+	go func() {
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Error(err)
+			got <- 0
+			return
+		}
+		_ = response.Body.Close()
+		got <- response.StatusCode
+	}()
+	if _, err := writer.Write([]byte("{")); err != nil { // the server reads: it has the request
+		t.Fatal(err)
+	}
+	for f.send("GET", "/healthz", "", nil).status != 200 {
+	}
+	stopped := make(chan struct{})
+	go func() { f.stop(); close(stopped) }()
+	address := strings.TrimPrefix(f.base, "http://")
+	for { // until new connections are refused
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			break
+		}
+		_ = conn.Close()
+	}
+	if _, err := writer.Write([]byte("}")); err != nil {
+		t.Fatal(err)
+	}
+	_ = writer.Close()
+	if status := <-got; status != 400 {
+		t.Errorf("status %d", status)
+	}
+	<-stopped
+}
+
+func TestTLS(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(kind string, der []byte) string {
+		path := filepath.Join(t.TempDir(), "pem")
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	f := start(t, func(c *Config) { c.TLSCertFile, c.TLSKeyFile = write("CERTIFICATE", der), write("PRIVATE KEY", keyDER) })
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(certificate)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	defer client.CloseIdleConnections()
+	response, err := client.Get(strings.Replace(f.base, "http://", "https://", 1) + jwksPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != 200 {
+		t.Errorf("status %d", response.StatusCode)
+	}
+	broken := f.config
+	broken.DataDir, broken.TLSKeyFile = filepath.Join(t.TempDir(), "data"), broken.TLSCertFile
+	a, err := New(broken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Serve(context.Background(), listener); !errors.Is(err, ErrConfig) {
+		t.Errorf("a certificate as the key: %v", err)
+	}
+}
+
+// TestActivityIsBounded: security.md 28; strangers cannot fill the disk.
+func TestActivityIsBounded(t *testing.T) {
+	f := start(t)
+	const tries = 3 * refusalsBurst
+	for range tries {
+		f.send("POST", idTokenPath, "Bearer nonsense", nil).refused(t, 401)
+	}
+	if n := len(f.events()); n != refusalsBurst {
+		t.Errorf("%d events, want %d", n, refusalsBurst)
+	}
+	if err := f.tidy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	newest := f.events()[0]
+	if newest.Kind != kindAggregate || newest.Count != tries-refusalsBurst {
+		t.Errorf("newest %+v", newest)
+	}
+	f.clock.Advance(activityRetention + time.Second)
+	if err := f.tidy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(f.events()); n != 0 {
+		t.Errorf("%d events after their time", n)
+	}
+}
+
+func TestWhatWasCountedSurvivesAStop(t *testing.T) {
+	f := start(t)
+	f.activity.missed.Store(7)
+	f.restart()
+	if newest := f.events()[0]; newest.Kind != kindAggregate || newest.Count != 7 {
+		t.Errorf("newest %+v", newest)
+	}
+}
+
+// TestNoTokenWithoutItsEvent: an event that cannot be written refuses its request.
+func TestNoTokenWithoutItsEvent(t *testing.T) {
+	f := start(t)
+	m := f.enrol(f.createTicket(resource.TicketSpec{}).Secret)
+	if err := f.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.idToken(nil); got.status/100 != 5 || strings.Contains(got.body, "ey") {
+		t.Errorf("answer %d %s", got.status, got.body)
+	}
+}
+
+func TestAStrangerLearnsNothingOfAFailure(t *testing.T) {
+	f := start(t)
+	m := f.enrol(f.createTicket(resource.TicketSpec{}).Secret)
+	// Only the writer fails: too many ids to remember.
+	if err := f.store.Write(t.Context(), func(tx *store.Tx) error { return store.ErrFull }); !errors.Is(err, store.ErrFull) {
+		t.Fatal(err)
+	}
+	if err := f.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	message := m.idToken(nil).refused(t, 500)
+	if strings.Contains(message, "sql") || strings.Contains(message, "database") {
+		t.Errorf("message %q", message)
+	}
+}
