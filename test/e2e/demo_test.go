@@ -143,15 +143,28 @@ func TestDemoThatIsKept(t *testing.T) {
 	demo.checkNothingLeft(t)
 }
 
-func TestDemoWithoutRoot(t *testing.T) {
+func TestDemoWhereItCannotRun(t *testing.T) {
 	lab.RequireRoot(t) // to become somebody else
-	cmd := exec.Command(lanyard(t), "demo")
-	output, err := lab.Place{User: nobodyUser()}.Output(cmd)
-	if exitCode(err) != 2 {
-		t.Errorf("the demo ended with %v, want status 2", err)
-	}
-	if lines := strings.Count(strings.TrimSpace(output), "\n") + 1; lines != 1 || !strings.Contains(output, "needs root") {
-		t.Errorf("the demo said %q, want one sentence that asks for root", output)
+	for _, test := range []struct {
+		name    string
+		place   lab.Place
+		command []string
+		says    string
+	}{
+		{"another user", lab.Place{User: nobodyUser()}, []string{lanyard(t), "demo"}, "needs root"},
+		{"root without capabilities", lab.Place{}, []string{
+			"setpriv", "--inh-caps=-all", "--bounding-set=-all", lanyard(t), "demo",
+		}, "CAP_BPF"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			output, err := test.place.Output(exec.Command(test.command[0], test.command[1:]...))
+			if exitCode(err) != 2 {
+				t.Errorf("the demo ended with %v, want status 2", err)
+			}
+			if lines := strings.Count(strings.TrimSpace(output), "\n") + 1; lines != 1 || !strings.Contains(output, test.says) {
+				t.Errorf("the demo said %q, want one sentence with %q", output, test.says)
+			}
+		})
 	}
 }
 

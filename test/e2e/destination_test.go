@@ -114,3 +114,26 @@ func TestAnswerOfNameServerChanges(t *testing.T) {
 		t.Errorf("%d requests failed while the name moved:\n%s", result.failed, result.output)
 	}
 }
+
+// TestForeignNamespace has programs connect from a network namespace where the
+// agent has no listener. Nothing may hang there: the fail policy decides.
+func TestForeignNamespace(t *testing.T) {
+	w, ledger := startCurlWorld(t)
+	w.wantIn(ledgerURL)
+	w.startOther(otherV4)
+	foreign := lab.NewNetNS(t)
+	lab.Connect(t, w.net, []string{"10.98.1.1/24"}, foreign, []string{"10.98.1.2/24"})
+	foreign.AddRoute(t, "10.98.0.0/24", "10.98.1.1")
+	place := lab.Place{Cgroup: w.programs, Net: foreign}
+	seen := len(ledger.all())
+
+	output, err := w.runAt(place, append(curlCommand(t), "--max-time", "10",
+		"--resolve", ledgerHost+":"+port+":"+ledgerV4.String(), ledgerURL)...)
+	if exitCode(err) != 7 || len(ledger.all()) != seen {
+		t.Errorf("curl at the closed destination ended with %v, want a failed connect (7):\n%s", err, output)
+	}
+	output, err = w.runAt(place, append(curlCommand(t), "--max-time", "10", "http://"+otherV4.String()+":"+port)...)
+	if err != nil || !strings.Contains(output, "other") {
+		t.Errorf("curl elsewhere got %q (%v), want the answer", output, err)
+	}
+}
