@@ -18,6 +18,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newAgentCommand(),
 		newAuthorityCommand(),
+		newCheckCommand(),
 		newDemoCommand(),
 		newTicketCommand(),
 		newVersionCommand(),

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets this test binary be the program where it is called by its name.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == programName {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+const programName = "lanyard"
+
+// waitLimit bounds every wait of a script.
+const waitLimit = 30 * time.Second
+
+// TestScripts runs every script in which lanyard is a process of its own.
+func TestScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	if err := os.Symlink(self, filepath.Join(bin, programName)); err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Files:               scripts,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Values[runningSlot{}] = new(*exec.Cmd)
+			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("LANYARD_DATA_DIR", env.WorkDir+"/data")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"authority": func(ts *testscript.TestScript, neg bool, args []string) {
+				startAuthority(ts, filepath.Join(bin, programName), neg, args)
+			},
+			"waitfor": waitFor,
+			"findurl": findURL,
+			"setjson": setJSON,
+			"mode":    fileMode,
+		},
+	})
+}
+
+// startAuthority OUT LOG runs lanyard authority until the script ends, or stops the
+// one that runs: authority stop.
+func startAuthority(ts *testscript.TestScript, program string, neg bool, args []string) {
+	if !neg && len(args) == 1 && args[0] == "stop" {
+		running := *ts.Value(runningSlot{}).(**exec.Cmd)
+		if running == nil {
+			ts.Fatalf("no authority runs")
+		}
+		ts.Check(running.Process.Signal(syscall.SIGTERM))
+		ts.Check(running.Wait()) // exit code 0
+		return
+	}
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: authority OUT LOG, or authority stop")
+	}
+	running := exec.Command(program, "authority")
+	running.Dir = ts.MkAbs(".")
+	for _, variable := range []string{"PATH", "HOME", "LANYARD_DATA_DIR", "LANYARD_LISTEN"} {
+		running.Env = append(running.Env, variable+"="+ts.Getenv(variable))
+	}
+	var err error
+	running.Stdout, err = os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	running.Stderr, err = os.Create(ts.MkAbs(args[1]))
+	ts.Check(err)
+	ts.Check(running.Start())
+	ts.Defer(func() {
+		_ = running.Process.Kill() // an error says that it has ended
+		_ = running.Wait()
+	})
+	*ts.Value(runningSlot{}).(**exec.Cmd) = running
+}
+
+// runningSlot is where a script keeps its authority.
+type runningSlot struct{}
+
+// waitFor FILE TEXT waits until the file holds the text.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: waitfor FILE TEXT")
+	}
+	deadline := time.Now().Add(waitLimit)
+	for {
+		content, _ := os.ReadFile(ts.MkAbs(args[0]))
+		if strings.Contains(string(content), args[1]) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not hold %q but:\n%s", args[0], args[1], content)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// findURL FILE VARIABLE sets the variable to the authority's base as it printed it.
+func findURL(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: findurl FILE VARIABLE")
+	}
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		if url, found := strings.CutPrefix(strings.TrimSpace(line), "authority: "); found {
+			ts.Setenv(args[1], url)
+			return
+		}
+	}
+	ts.Fatalf("%s names no base", args[0])
+}
+
+// setJSON FILE MEMBER VARIABLE sets the variable to a string member of the object.
+func setJSON(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: setjson FILE MEMBER VARIABLE")
+	}
+	members := map[string]any{}
+	ts.Check(decodeJSON(ts.ReadFile(args[0]), &members))
+	value, ok := members[args[1]].(string)
+	if !ok || value == "" {
+		ts.Fatalf("%s has no string %q", args[0], args[1])
+	}
+	ts.Setenv(args[2], value)
+}
+
+// fileMode FILE MODE checks the permissions of a file.
+func fileMode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mode FILE MODE")
+	}
+	info, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if got := info.Mode().Perm().String(); got != args[1] {
+		ts.Fatalf("%s has mode %s, want %s", args[0], got, args[1])
+	}
+}
