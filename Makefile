@@ -9,6 +9,10 @@ SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 IMAGE ?= lanyard:$(VERSION)
 
+# Git answers nothing about a clone that another user owns (sudo make demo), and go
+# would fail for it; the version is given to the build instead.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+
 # Static, the same on every machine that builds the same commit, without symbols.
 GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
