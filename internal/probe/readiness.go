@@ -71,15 +71,7 @@ func (p *Probe) inherit() error {
 // readTables learns what ports and prefixes the kernel holds, so that Apply can
 // change the difference only.
 func (p *Probe) readTables() error {
-	var port uint32
-	var rule bpf.ConnectPortRule
-	ports := p.connect.Ports.Iterate()
-	for ports.Next(&port, &rule) {
-		if rule.Flags != 0 {
-			p.portsInUse[uint16(port)] = uint32(rule.Flags) &^ uint32(bpf.ConnectPortFlagPORT_OURS)
-		}
-	}
-	if err := ports.Err(); err != nil {
+	if err := p.readPorts(); err != nil {
 		return fmt.Errorf("read watched ports: %w", err)
 	}
 	for _, t := range []struct {
@@ -97,6 +89,28 @@ func (p *Probe) readTables() error {
 		}
 	}
 	return nil
+}
+
+// readPorts reads the ports in batches: one by one they would cost 131,072 system
+// calls.
+func (p *Probe) readPorts() error {
+	const batch = 4096
+	ports, rules := make([]uint32, batch), make([]bpf.ConnectPortRule, batch)
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := p.connect.Ports.BatchLookup(&cursor, ports, rules, nil)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) { // which says that this was the last
+			return err
+		}
+		for i, port := range ports[:n] {
+			if rules[i].Flags != 0 {
+				p.portsInUse[uint16(port)] = uint32(rules[i].Flags &^ bpf.ConnectPortFlagPORT_OURS)
+			}
+		}
+		if err != nil {
+			return nil
+		}
+	}
 }
 
 func clear[K, V any](m *ebpf.Map) error {

@@ -1,0 +1,79 @@
+//go:build linux
+
+package probe
+
+import (
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// The agent may be inside what it watches: its own connections must not come back
+// to it. Only its own process image is exempt, neither forks nor children.
+func TestAgentIsExempt(t *testing.T) {
+	h := newBareHost(t)
+	h.serve(t, at(target4), "D")
+	c := h.start(t, "lanyard")
+	c.do(t, request{Do: "open agent", Agent: h.config})
+	c.do(t, request{Do: "listen as agent"})
+	c.do(t, request{Do: "watch", Number: watched})
+	c.do(t, request{Do: "run agent"})
+	defer c.do(t, request{Do: "close agent"})
+	count := func(f func()) map[string]uint64 {
+		before := c.do(t, request{Do: "count"}).Counts
+		f()
+		counts := map[string]uint64{}
+		for name, n := range c.do(t, request{Do: "count"}).Counts {
+			counts[name] = uint64(n - before[name])
+		}
+		return counts
+	}
+	counts := count(func() { requireErrno(t, "connect", c.connect(t, at(target4)), 0) })
+	requireCount(t, counts, "exempt", 1)
+	requireCount(t, counts, "redirected", 0)
+	if greeting := c.do(t, request{Do: "read", Socket: "s"}).Text; greeting != "D" {
+		t.Errorf("the agent read %q, want the destination's own greeting", greeting)
+	}
+	for what, r := range map[string]request{
+		"fork":  {Do: "fork and connect", Addr: at(target4)},
+		"child": {Do: "run and connect", Path: executable(t, "lanyard"), Addr: at(target4)},
+	} {
+		counts := count(func() { c.do(t, r) })
+		if counts["exempt"] != 0 || counts["redirected"] != 1 {
+			t.Errorf("%s of the agent: %v, want one redirected connection", what, counts)
+		}
+	}
+}
+
+// A socket is exempt that the agent marked through its descriptor; here it belongs
+// to a client, which cannot do that itself.
+func TestExemptSocket(t *testing.T) {
+	h := newHost(t)
+	h.serve(t, at(target4), "D")
+	c := h.start(t, "billing")
+	c.socket(t, "mine", at(target4))
+	number, err := strconv.Atoi(c.do(t, request{Do: "number", Socket: "mine"}).Text)
+	must(t, err)
+	pidfd, err := unix.PidfdOpen(int(c.pid()), 0)
+	must(t, err)
+	defer unix.Close(pidfd)
+	fd, err := unix.PidfdGetfd(pidfd, number, 0)
+	must(t, err)
+	defer unix.Close(fd)
+	must(t, h.probe.Exempt("tcp", at(target4), rawSocket(fd)))
+	counts := h.counts(t, func() { c.do(t, request{Do: "connect", Socket: "mine", Addr: at(target4)}) })
+	requireCount(t, counts, "exempt", 1)
+	if greeting := c.do(t, request{Do: "read", Socket: "mine"}).Text; greeting != "D" {
+		t.Errorf("read %q, want the destination's own greeting", greeting)
+	}
+	h.requireCandidate(t, c, true) // the process's other sockets are not
+}
+
+func TestSelf(t *testing.T) {
+	h := newHost(t)
+	self := h.probe.Self()
+	if got, want := self.StartTime/(1e9/100), startTimeTicks(t, self.PID); got != want {
+		t.Errorf("the probe says that it started %d ticks after boot, want %d", got, want)
+	}
+}
