@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/lanyardhq/lanyard/internal/demo"
 	"github.com/lanyardhq/lanyard/test/clients"
+	"github.com/lanyardhq/lanyard/test/lab"
 )
 
 // ledgerAudience is the audience of the ledger's tokens.
@@ -77,6 +79,17 @@ func (r *recorder) tokens() int {
 		}
 	}
 	return count
+}
+
+// waitForTokens waits until that many requests with a token have arrived.
+func (r *recorder) waitForTokens(t *testing.T, count int) {
+	t.Helper()
+	lab.Eventually(t, waitLimit, func() error {
+		if got := r.tokens(); got < count {
+			return fmt.Errorf("%d requests with a token arrived, want %d", got, count)
+		}
+		return nil
+	})
 }
 
 // startLedger serves the protected API on these addresses; without any, on those

@@ -68,7 +68,7 @@ destinations:`
 }
 
 func TestReloadUnderLoad(t *testing.T) {
-	w, _ := startCurlWorld(t)
+	w, ledger := startCurlWorld(t)
 	w.wantIn(ledgerURL)
 	load := w.startLoad(ledgerURL)
 	good := w.config(curlConfig)
@@ -77,11 +77,12 @@ func TestReloadUnderLoad(t *testing.T) {
 		other := strings.Replace(good, "name: ledger\n", "name: ledger-"+strings.Repeat("x", round+1)+"\n", 1)
 		w.reload(other)
 		w.waitForDestination("ledger-" + strings.Repeat("x", round+1))
+		ledger.waitForTokens(t, ledger.tokens()+20) // more than one connection's
 	}
 	w.reload(strings.Replace(good, "exe:", "exes:", 1))
 	w.agent.waitForLog(t, "exes")
 	result := load.finish(t)
-	if result.failed != 0 || result.succeeded < 100 {
+	if result.failed != 0 || result.succeeded < 200 {
 		t.Errorf("%d requests succeeded and %d failed during the reloads:\n%s", result.succeeded, result.failed, result.output)
 	}
 	w.wantIn(ledgerURL) // a bad configuration leaves the good one in force

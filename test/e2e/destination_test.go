@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -96,20 +95,9 @@ func TestAnswerOfNameServerChanges(t *testing.T) {
 	// One curl stays connected to the old address while the name moves; the next
 	// connection goes to the new one at once.
 	running := w.startLoad("http://" + ledgerHost + ":" + port)
-	lab.Eventually(t, waitLimit, func() error {
-		if n := ledger.tokens(); n < 50 {
-			return fmt.Errorf("%d requests with a token", n)
-		}
-		return nil
-	})
+	ledger.waitForTokens(t, 50)
 	w.dns.Set(ledgerHost, moved)
-	seen := ledger.tokens()
-	lab.Eventually(t, waitLimit, func() error {
-		if n := ledger.tokens(); n < seen+100 {
-			return fmt.Errorf("%d requests with a token after the change", n-seen)
-		}
-		return nil
-	})
+	ledger.waitForTokens(t, ledger.tokens()+100)
 	if result := running.finish(t); result.failed != 0 {
 		t.Errorf("%d requests failed while the name moved:\n%s", result.failed, result.output)
 	}
