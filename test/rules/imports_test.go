@@ -45,6 +45,8 @@ var ours = []struct {
 		"who gets which identity is decided from facts, not by going to look for more"},
 	{"internal/resolver", []string{"internal/workload"},
 		"whether an address is a host's does not hang on who asks, or what for"},
+	{"internal/check", []string{"internal/attribution", "internal/registry", "internal/workload"},
+		"what a configuration would do is found out without a kernel program or a connection"},
 	{"internal/authority", []string{"internal/attest", "internal/admin/resource"},
 		"the authority runs on machines without agent, kernel programs or data path"},
 	{"internal/admin", []string{"internal/authority/privatefile"},
