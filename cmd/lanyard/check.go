@@ -121,7 +121,7 @@ func (r *checkResult) fail(err error) {
 }
 
 // scan looks at the running processes.
-func (r *checkResult) scan(ctx context.Context, policy *registry.Policy) error {
+func (r *checkResult) scan(ctx context.Context, policy *registry.Policy) (err error) {
 	cgroup2, err := attribution.FindCgroup2("/proc")
 	if err != nil {
 		r.warn(fmt.Sprintf("no cgroup and no systemd unit of a process is known: %v", err))
@@ -133,7 +133,7 @@ func (r *checkResult) scan(ctx context.Context, policy *registry.Policy) error {
 	if err != nil {
 		return err
 	}
-	defer reader.Close()
+	defer func() { err = errors.Join(err, reader.Close()) }()
 	processes, hidden, err := reader.Scan(ctx, attribution.Facts{SHA256: policy.Needs(workload.KindSHA256), CommandLine: true})
 	if err != nil {
 		return err
