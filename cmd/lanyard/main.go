@@ -1,5 +1,7 @@
 // Command lanyard is the host agent, the identity authority and their command
-// line in one binary.
+// line in one binary. Each sub-command has a file: it parses, builds and runs.
+//
+// It must not know how anything is done: that is the packages' business.
 package main
 
 import (
