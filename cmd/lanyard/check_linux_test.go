@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/spf13/cobra"
 )
 
 // TestCheck runs the scripts of lanyard check. In them lanyard runs in this
@@ -39,17 +37,7 @@ func TestCheck(t *testing.T) {
 // scriptLanyard runs a command line and expects its exit code: lanyard CODE
 // ARGUMENT…
 func scriptLanyard(ctx context.Context, ts *testscript.TestScript, args []string) {
-	root := &cobra.Command{Use: "lanyard", SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(newCheckCommand())
-	markRunErrors(root)
-	root.SetArgs(args[1:])
-	root.SetOut(ts.Stdout())
-	root.SetErr(ts.Stderr())
-	code := exitDone
-	if err := root.ExecuteContext(ctx); err != nil {
-		code = exitCode(err)
-		fmt.Fprintln(ts.Stderr(), "lanyard:", err)
-	}
+	code := run(ctx, args[1:], ts.Stdout(), ts.Stderr())
 	if want := args[0]; want != strconv.Itoa(code) {
 		ts.Fatalf("exit code %d, want %s", code, want)
 	}
