@@ -23,6 +23,8 @@ const (
 	// DefaultLimit bounds the run of a machine whose Limit is zero. Emulation is
 	// some twenty times slower than the host.
 	DefaultLimit = 10 * time.Minute
+	// reportTime is left for the report of a machine that did not finish.
+	reportTime = 20 * time.Second
 	// memory of the guest, in MiB.
 	memory = 1024
 )
@@ -47,10 +49,6 @@ type Machine struct {
 func (m Machine) Run(t *testing.T) {
 	t.Helper()
 	lab.RequireRoot(t)
-	limit := m.Limit
-	if limit == 0 {
-		limit = DefaultLimit
-	}
 	fetching, cancel := context.WithTimeout(t.Context(), fetchLimit)
 	defer cancel()
 	system, err := Fetch(fetching, func(line string) { t.Log(line) })
@@ -62,12 +60,25 @@ func (m Machine) Run(t *testing.T) {
 	if err := m.writeImage(t.Context(), system, folder, image); err != nil {
 		t.Fatal(err)
 	}
-	running, cancel := context.WithTimeout(t.Context(), limit)
+	running, cancel := context.WithTimeout(t.Context(), m.limit(t))
 	defer cancel()
 	transcript := boot(running, t, system, image, filepath.Join(folder, "console"))
 	for i, suite := range m.Suites {
 		t.Run(path.Base(suite.Package), func(t *testing.T) { reportSuite(t, suite, transcript, i) })
 	}
+}
+
+// limit is how long the machine may run: in any case less than the test program,
+// so that a machine that hangs is reported with its last messages.
+func (m Machine) limit(t *testing.T) time.Duration {
+	limit := m.Limit
+	if limit == 0 {
+		limit = DefaultLimit
+	}
+	if deadline, ok := t.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)-reportTime)
+	}
+	return limit
 }
 
 // writeImage builds the guest and the suites and packs them into an initramfs.
