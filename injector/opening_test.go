@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
@@ -286,4 +288,54 @@ func many(n int) string {
 		a = a.Next()
 	}
 	return s.String()
+}
+
+// unread returns how many bytes the injector has not yet read from the client.
+func (w *world) unread() (n int) {
+	w.server.eachConn(func(c *conn) {
+		raw, err := c.client.SyscallConn()
+		must(w.t, err)
+		must(w.t, raw.Control(func(fd uintptr) {
+			k, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ)
+			must(w.t, err)
+			n += k
+		}))
+	})
+	return n
+}
+
+// The first bytes are held until the destination answers, and then pass on even
+// if they do not yet say what they begin.
+func TestHeldBytesPassOnWhenDialled(t *testing.T) {
+	answer := make(chan struct{})
+	w := newWorld(t, stranger, func(w *world, _ *Config) {
+		dial := w.dial
+		w.dial = func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+			<-answer
+			return dial(ctx, to)
+		}
+	})
+	client := w.client()
+	client.send("GE")
+	eventually(t, "the first bytes were read", func() bool { return w.server.Open() == 1 && w.unread() == 0 })
+	close(answer)
+	w.upstream().expect("GE")
+}
+
+// A policy that cannot tell who calls is no reason to tell the kernel anything.
+func TestUnidentifiedIsRelayed(t *testing.T) {
+	broken := errors.New("the name of the user cannot be looked up")
+	w := newWorld(t, func(w *world, _ *Config) { w.setPolicy(&policy{err: broken}) })
+	client, upstream := w.pair()
+	client.send(get + "\r\n")
+	upstream.expect(get + "\r\n")
+	upstream.close()
+	client.expectEnd()
+	client.close()
+	if u := w.use(workload.NoIdentity); !errors.Is(u.Reason, broken) {
+		t.Errorf("reason %v", u.Reason)
+	}
+	if n := w.bystanders.Load(); n != 0 {
+		t.Errorf("told the kernel %d times", n)
+	}
 }

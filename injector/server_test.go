@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -292,5 +296,74 @@ func TestWarningsAreThrottled(t *testing.T) {
 	th.allow(now, warnEvery)
 	if n, ok := th.allow(now.Add(warnEvery), warnEvery); n != 1 || !ok {
 		t.Errorf("left out %d, %t", n, ok)
+	}
+}
+
+// The bytes of a head do not prolong its time; those of anything else do.
+func TestWatch(t *testing.T) {
+	var ticks atomic.Uint32
+	w := watch{ticks: &ticks}
+	for _, c := range []struct {
+		phase phase
+		age   uint32
+	}{{phaseReading, 0}, {phaseHead, 7}} {
+		w.enter(c.phase)
+		ticks.Add(7)
+		w.progress()
+		if p, age := w.load(ticks.Load()); p != c.phase || age != c.age {
+			t.Errorf("phase %d, age %d; want %d, %d", p, age, c.phase, c.age)
+		}
+	}
+}
+
+// Whoever connects later cannot claim the flow of an earlier connection: the
+// next accept waits for the look-up of the one before.
+func TestFlowsAreLookedUpInOrder(t *testing.T) {
+	var looking, together atomic.Int32
+	w := newWorld(t, func(w *world, c *Config) {
+		c.Flows = lookups(func(client netip.AddrPort) (workload.Flow, error) {
+			if looking.Add(1) > 1 {
+				together.Add(1)
+			}
+			defer looking.Add(-1)
+			runtime.Gosched()
+			return w.Lookup(client)
+		})
+	})
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			if c, err := net.Dial("tcp", w.front.Addr().String()); err == nil {
+				_ = c.Close()
+			}
+		})
+	}
+	all.Wait()
+	if n := together.Load(); n > 0 {
+		t.Errorf("%d look-ups ran beside another", n)
+	}
+}
+
+type lookups func(netip.AddrPort) (workload.Flow, error)
+
+func (l lookups) Lookup(client netip.AddrPort) (workload.Flow, error) { return l(client) }
+
+// A flow of another kind is none of ours.
+func TestForeignFlowIsReset(t *testing.T) {
+	w := newWorld(t, func(_ *world, c *Config) {
+		c.Flows = lookups(func(netip.AddrPort) (workload.Flow, error) {
+			return workload.Flow{Kind: workload.FlowLocalAPI}, nil
+		})
+	})
+	w.expectRefused()
+}
+
+func TestServeAfterShutdown(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.server.Shutdown(context.Background()))
+	ln := listen(t)
+	must(t, w.server.Serve(t.Context(), ln))
+	if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the listener was left open: %v", err)
 	}
 }

@@ -137,15 +137,15 @@ func newWorld(t testing.TB, changes ...func(*world, *Config)) *world {
 	go func() { served <- w.server.Serve(t.Context(), w.front) }()
 	t.Cleanup(func() {
 		_ = w.back.Close()
+		for c := range w.accepted {
+			_ = c.Close()
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := w.server.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)
 		}
 		must(t, <-served)
-		for c := range w.accepted {
-			_ = c.Close()
-		}
 		eventually(t, "all goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines })
 		eventually(t, "all sockets are closed", func() bool { return openSockets(t) <= sockets })
 	})
