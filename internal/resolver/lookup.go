@@ -11,24 +11,49 @@ var (
 	errNotAName = errors.New("not a host name")
 	errNoAnswer = errors.New("no addresses")
 	errClosed   = errors.New("resolver is closed")
+	errNoTime   = fmt.Errorf("no answer within %v", longestWait)
 )
 
-// await has a name looked up, unless that was done a moment ago, and waits for the
-// answer for a bounded time. The look-up itself goes on.
+// await has a name looked up and waits for the answer for a bounded time. Where
+// that was done a moment ago it waits for the name's next turn: whoever asks may
+// have a newer answer than ours, and would otherwise be refused for a second. The
+// look-up itself goes on.
 func (r *Resolver) await(ctx context.Context, n *name) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, longestWait, errNoTime)
+	defer cancel()
 	flight := r.start(n)
 	if flight == nil {
+		if err := pause(ctx, n.untilTurn(r.now())); err != nil {
+			return err
+		}
+		flight = r.start(n)
+	}
+	if flight == nil { // somebody else's look-up has just ended
 		return n.lastFailure()
 	}
-	timer := time.NewTimer(longestWait)
-	defer timer.Stop()
 	select {
 	case <-flight:
 		return n.lastFailure()
-	case <-timer.C:
-		return fmt.Errorf("no answer within %v", longestWait)
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
+	}
+}
+
+// untilTurn is how long a name has to be left alone before its next look-up.
+func (n *name) untilTurn(now time.Time) time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return lookupPause - now.Sub(n.asked)
+}
+
+func pause(ctx context.Context, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

@@ -133,14 +133,38 @@ func TestOneLookupForAStorm(t *testing.T) {
 
 func TestMissesAreRateLimited(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *Resolver, z *zone) {
-		for range 50 {
-			if err := verify(t, r, ledger, "ledger.internal", "10.0.0.8"); err == nil {
-				t.Fatal("verified")
+		begin := time.Now()
+		for range 10 {
+			var misses sync.WaitGroup
+			for range 20 {
+				misses.Go(func() {
+					if err := verify(t, r, ledger, "ledger.internal", "10.0.0.8"); err == nil {
+						t.Error("verified")
+					}
+				})
 			}
-			sleep(100 * time.Millisecond)
+			misses.Wait()
 		}
-		if n := z.count("ledger.internal"); n != 5 {
-			t.Errorf("%d look-ups in 5 s, want 5", n)
+		seconds := int(time.Since(begin) / lookupPause)
+		if n := z.count("ledger.internal"); n != seconds+1 {
+			t.Errorf("%d look-ups in %d s, want one a second", n, seconds)
+		}
+		if seconds > 10 {
+			t.Errorf("200 misses, 20 at once, took %d s", seconds)
+		}
+	})
+}
+
+// A client may connect to an address that its own look-up, a moment after ours,
+// was answered with.
+func TestMissWaitsForTheNextLookUp(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *Resolver, z *zone) {
+		if err := verify(t, r, ledger, "ledger.internal", "10.0.0.7"); err != nil {
+			t.Fatal(err)
+		}
+		z.set("ledger.internal", "10.0.0.8")
+		if err := verify(t, r, ledger, "ledger.internal", "10.0.0.8"); err != nil {
+			t.Errorf("right after a look-up: %v", err)
 		}
 	})
 }
