@@ -131,7 +131,7 @@ func runAgent(ctx context.Context, settings agent.Settings, stderr io.Writer) er
 func serveAgent(ctx context.Context, options agent.Options, reload <-chan os.Signal) error {
 	a, err := agent.New(ctx, options)
 	if errors.Is(err, agent.ErrConfig) || errors.Is(err, probe.ErrUnsupported) {
-		return usageError{err}
+		return settingsError{err}
 	}
 	if err != nil {
 		return err

@@ -13,15 +13,6 @@ import (
 	"github.com/lanyardhq/lanyard/internal/demo"
 )
 
-// unsupportedError says that a command cannot run on this machine. Its exit code
-// is that of a wrong setting: no other use of the command would help.
-type unsupportedError struct{ error }
-
-func (e unsupportedError) Unwrap() error { return e.error }
-
-// Is makes it count as a matter of settings.
-func (unsupportedError) Is(target error) bool { return target == errSettings }
-
 func newDemoCommand() *cobra.Command {
 	var keep bool
 	command := &cobra.Command{
@@ -41,7 +32,7 @@ func newDemoCommand() *cobra.Command {
 			out := command.OutOrStdout()
 			err = demo.Run(ctx, demo.Options{Binary: binary, Out: out, Color: isTerminal(out), Keep: keep})
 			if errors.Is(err, demo.ErrUnsupported) {
-				return unsupportedError{err}
+				return settingsError{err}
 			}
 			return err
 		},

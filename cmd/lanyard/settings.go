@@ -20,6 +20,16 @@ import (
 // errSettings marks a process setting that is not acceptable. Exit code 2.
 var errSettings = errors.New("settings")
 
+// settingsError marks what is wrong with this machine or with a configuration
+// file: its exit code is that of a wrong setting, and no other use of the command
+// would help.
+type settingsError struct{ error }
+
+func (e settingsError) Unwrap() error { return e.error }
+
+// Is makes it count as a matter of settings.
+func (settingsError) Is(target error) bool { return target == errSettings }
+
 // systemDataDir is the data folder of root.
 const systemDataDir = "/var/lib/lanyard"
 
