@@ -164,7 +164,7 @@ func TestConcurrentEditsAreNoticed(t *testing.T) {
 		request.Header.Set("Authorization", "Bearer "+f.admin)
 		request.Header.Set("Content-Type", "application/merge-patch+json")
 		request.Header.Set("If-Match", ifMatch)
-		response, err := http.DefaultClient.Do(request)
+		response, err := client.Do(request)
 		if err != nil {
 			t.Fatal(err)
 		}

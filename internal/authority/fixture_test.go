@@ -67,6 +67,10 @@ func (b *syncBuffer) String() string {
 	return b.buf.String()
 }
 
+// client keeps no connections: one that was dialled ahead and not used would hold
+// up the server's stop.
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
 // fixture is an authority that serves real HTTP over a real database.
 type fixture struct {
 	*Authority
@@ -128,8 +132,6 @@ func (f *fixture) serve(address string) {
 	ended := make(chan error, 1)
 	go func() { ended <- f.Serve(ctx, listener) }()
 	f.stop = sync.OnceFunc(func() {
-		// A connection that was dialled and not used would hold up the stop.
-		http.DefaultClient.CloseIdleConnections()
 		cancel()
 		if err := <-ended; err != nil {
 			f.t.Errorf("Serve: %v", err)
@@ -193,7 +195,7 @@ func (f *fixture) trySend(method, path, authorization string, body any) (answer,
 	if authorization != "" {
 		request.Header.Set("Authorization", authorization)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return answer{}, err
 	}

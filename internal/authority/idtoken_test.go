@@ -268,7 +268,7 @@ func TestASecondAuthorizationFieldIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	request.Header["Authorization"] = []string{"Bearer " + m.assertion(), "Bearer " + m.assertion()}
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

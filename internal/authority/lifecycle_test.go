@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"database/sql"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -24,7 +25,6 @@ import (
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
 	"github.com/lanyardhq/lanyard/internal/authority/jose"
-	"github.com/lanyardhq/lanyard/internal/authority/store"
 )
 
 func digest(secret string) string { return jose.Digest([]byte(secret)) }
@@ -278,7 +278,7 @@ func TestAStopFinishesWhatItHas(t *testing.T) {
 	request.Header.Set("Content-Type", "application/json")
 	got := make(chan int, 1)
 	go func() {
-		response, err := http.DefaultClient.Do(request)
+		response, err := client.Do(request)
 		if err != nil {
 			t.Error(err)
 			got <- 0
@@ -340,9 +340,9 @@ func TestTLS(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(certificate)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
-	defer client.CloseIdleConnections()
-	response, err := client.Get(strings.Replace(f.base, "http://", "https://", 1) + jwksPath)
+	overTLS := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	defer overTLS.CloseIdleConnections()
+	response, err := overTLS.Get(strings.Replace(f.base, "http://", "https://", 1) + jwksPath)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -401,30 +401,42 @@ func TestWhatWasCountedSurvivesAStop(t *testing.T) {
 	}
 }
 
-// TestNoTokenWithoutItsEvent: an event that cannot be written refuses its request.
+// TestNoTokenWithoutItsEvent: an event that cannot be written refuses its request,
+// and undoes what was to be done with it; the caller is not told why.
 func TestNoTokenWithoutItsEvent(t *testing.T) {
 	f := start(t)
-	m := f.enrol(f.createTicket(resource.TicketSpec{}).Secret)
-	if err := f.store.Close(); err != nil {
+	ticket := f.createTicket(resource.TicketSpec{})
+	m := f.enrol(ticket.Secret)
+	db, err := sql.Open("sqlite", filepath.Join(f.config.DataDir, databaseFile))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if got := m.idToken(nil); got.status/100 != 5 || strings.Contains(got.body, "ey") {
-		t.Errorf("answer %d %s", got.status, got.body)
-	}
-}
-
-func TestAStrangerLearnsNothingOfAFailure(t *testing.T) {
-	f := start(t)
-	m := f.enrol(f.createTicket(resource.TicketSpec{}).Secret)
-	// Only the writer fails: too many ids to remember.
-	if err := f.store.Write(t.Context(), func(tx *store.Tx) error { return store.ErrFull }); !errors.Is(err, store.ErrFull) {
+	defer db.Close()
+	_, err = db.ExecContext(t.Context(), "CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no room'); END")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.store.Close(); err != nil {
+	bearer := "Bearer " + m.assertion()
+	for what, got := range map[string]answer{
+		"ID token":        f.send("POST", idTokenPath, bearer, nil),
+		"enrolment":       f.newMember().register(ticket.Secret),
+		"ticket creation": f.send("POST", resource.TicketsPath, "Bearer "+f.admin, `{"spec":{}}`),
+		"ticket change":   f.send("PATCH", resource.TicketsPath+"/"+ticket.Name, "Bearer "+f.admin, `{"spec":{"description":"x"}}`),
+	} {
+		if message := got.refused(t, 500); strings.Contains(message, "room") || strings.Contains(message, "sql") {
+			t.Errorf("%s: message %q", what, message)
+		}
+	}
+	if !strings.Contains(f.logs.String(), "no room") {
+		t.Error("the log does not say why")
+	}
+	if _, err := db.ExecContext(t.Context(), "DROP TRIGGER full"); err != nil {
 		t.Fatal(err)
 	}
-	message := m.idToken(nil).refused(t, 500)
-	if strings.Contains(message, "sql") || strings.Contains(message, "database") {
-		t.Errorf("message %q", message)
+	f.send("POST", idTokenPath, bearer, nil).decode(t, 200, &idTokenResponse{})
+	var shown resource.Ticket
+	f.send("GET", resource.TicketsPath+"/"+ticket.Name, "Bearer "+f.admin, nil).decode(t, 200, &shown)
+	if shown.Status.Uses != 1 || shown.Spec.Description != "" {
+		t.Errorf("ticket %+v", shown)
 	}
 }
