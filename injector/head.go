@@ -209,6 +209,3 @@ func (h *head) finish(b []byte) error {
 func (h *head) last() bool { return h.close || h.minor == 0 && !h.keepAlive }
 
 func (h *head) is(b []byte, method string) bool { return string(h.method.of(b)) == method }
-
-// hasBody reports whether bytes follow the head that belong to the request.
-func (h *head) hasBody() bool { return h.chunked || h.length > 0 }

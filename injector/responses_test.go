@@ -112,3 +112,33 @@ func TestUnsolicitedResponse(t *testing.T) {
 	client.expect(ok + "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n")
 	client.expectEnd()
 }
+
+// The answer to an upload that the server cuts short reaches the client, while
+// it is still sending: the write that fails is not the end of the conversation.
+func TestEarlyResponseToAnUploadInFlight(t *testing.T) {
+	const answer = "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+	for _, framing := range []string{"Content-Length: 1073741824", "Transfer-Encoding: chunked"} {
+		w := newWorld(t)
+		client, upstream := w.pair()
+		head := "POST / HTTP/1.1\r\nHost: ledger.internal\r\n" + framing + "\r\n"
+		client.send(head + "\r\n")
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			chunk := []byte("10000\r\n" + strings.Repeat("x", 1<<16) + "\r\n")
+			for {
+				if _, err := client.conn.Write(chunk); err != nil {
+					return
+				}
+			}
+		}()
+		upstream.expect(head + bearer + "\r\n" + "10000\r\n" + strings.Repeat("x", 1<<16))
+		upstream.send(answer)
+		upstream.close()
+		client.expect(answer)
+		<-stopped
+		if u := w.use(workload.Injected); u.Status != 413 || u.Reason != nil {
+			t.Errorf("%s: record %+v", framing, u)
+		}
+	}
+}

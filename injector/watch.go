@@ -47,7 +47,6 @@ func (w *watch) load(now uint32) (p phase, age uint32) {
 var (
 	errStalled = errors.New("a peer takes no more bytes")
 	errIdle    = errors.New("nothing was sent for too long")
-	errSlow    = errors.New("the decision took too long")
 )
 
 // ages are the limits in sweeps.
