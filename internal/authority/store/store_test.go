@@ -211,7 +211,7 @@ func TestTheLastUseIsHadOnce(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			_ = s.Write(context.Background(), func(tx *Tx) error {
+			err := s.Write(context.Background(), func(tx *Tx) error {
 				ok, err := tx.CountUse(ticket.ID)
 				if ok {
 					mu.Lock()
@@ -220,6 +220,9 @@ func TestTheLastUseIsHadOnce(t *testing.T) {
 				}
 				return err
 			})
+			if err != nil {
+				t.Error(err)
+			}
 		}()
 	}
 	wg.Wait()

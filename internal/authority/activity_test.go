@@ -1,0 +1,86 @@
+package authority
+
+import (
+	"database/sql"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lanyardhq/lanyard/internal/admin/resource"
+)
+
+// TestActivityIsBounded: security.md 28; strangers cannot fill the disk.
+func TestActivityIsBounded(t *testing.T) {
+	f := start(t)
+	const tries = 3 * refusalsBurst
+	for range tries {
+		f.send("POST", idTokenPath, "Bearer nonsense", nil).refused(t, 401)
+	}
+	if n := len(f.events()); n != refusalsBurst {
+		t.Errorf("%d events, want %d", n, refusalsBurst)
+	}
+	if err := f.tidy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	newest := f.events()[0]
+	if newest.Kind != kindAggregate || newest.Count != tries-refusalsBurst {
+		t.Errorf("newest %+v", newest)
+	}
+	f.clock.Advance(activityRetention + time.Second)
+	if err := f.tidy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(f.events()); n != 0 {
+		t.Errorf("%d events after their time", n)
+	}
+}
+
+func TestWhatWasCountedSurvivesAStop(t *testing.T) {
+	f := start(t)
+	f.activity.missed.Store(7)
+	f.restart()
+	if newest := f.events()[0]; newest.Kind != kindAggregate || newest.Count != 7 {
+		t.Errorf("newest %+v", newest)
+	}
+}
+
+// TestNoTokenWithoutItsEvent: an event that cannot be written refuses its request,
+// and undoes what was to be done with it; the caller is not told why.
+func TestNoTokenWithoutItsEvent(t *testing.T) {
+	f := start(t)
+	ticket := f.createTicket(resource.TicketSpec{})
+	m := f.enrol(ticket.Secret)
+	db, err := sql.Open("sqlite", filepath.Join(f.config.DataDir, databaseFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	_, err = db.ExecContext(t.Context(), "CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no room'); END")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bearer := "Bearer " + m.assertion()
+	for what, got := range map[string]answer{
+		"ID token":        f.send("POST", idTokenPath, bearer, nil),
+		"enrolment":       f.newMember().register(ticket.Secret),
+		"ticket creation": f.send("POST", resource.TicketsPath, "Bearer "+f.admin, `{"spec":{}}`),
+		"ticket change":   f.send("PATCH", resource.TicketsPath+"/"+ticket.Name, "Bearer "+f.admin, `{"spec":{"description":"x"}}`),
+	} {
+		if message := got.refused(t, 500); strings.Contains(message, "room") || strings.Contains(message, "sql") {
+			t.Errorf("%s: message %q", what, message)
+		}
+	}
+	if !strings.Contains(f.logs.String(), "no room") {
+		t.Error("the log does not say why")
+	}
+	if _, err := db.ExecContext(t.Context(), "DROP TRIGGER full"); err != nil {
+		t.Fatal(err)
+	}
+	f.send("POST", idTokenPath, bearer, nil).decode(t, 200, &idTokenResponse{})
+	var shown resource.Ticket
+	f.send("GET", resource.TicketsPath+"/"+ticket.Name, "Bearer "+f.admin, nil).decode(t, 200, &shown)
+	if shown.Status.Uses != 1 || shown.Spec.Description != "" {
+		t.Errorf("ticket %+v", shown)
+	}
+}

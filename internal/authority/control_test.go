@@ -1,0 +1,112 @@
+package authority
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lanyardhq/lanyard/internal/admin/resource"
+)
+
+// TestControlsAtEveryContact: an authenticated workload's refusal is 403 and names
+// the control.
+func TestControlsAtEveryContact(t *testing.T) {
+	f := start(t)
+	later := startTime.Add(time.Hour)
+	ticket := f.createTicket(resource.TicketSpec{ExpiresAt: &later, WorkloadTTL: "30m", Audiences: []string{"a", "b"}, MaxUses: 1})
+	m := f.enrol(ticket.Secret)
+	forbidden := func(body any, control string) {
+		t.Helper()
+		message := m.idToken(body).refused(t, 403)
+		if !strings.Contains(message, control) {
+			t.Errorf("message %q does not name %s", message, control)
+		}
+		if newest := f.events()[0]; newest.Allowed || newest.WorkloadID != m.id || newest.TicketID != ticket.Name || !strings.HasPrefix(newest.Reason, control) {
+			t.Errorf("activity %+v", newest)
+		}
+	}
+	decodeToken(t, m.idToken(`{"audience":["a"]}`))
+	decodeToken(t, m.idToken(`{"audience":["b","a"]}`))
+	forbidden(`{"audience":["c"]}`, "audiences")
+	forbidden(`{"audience":["a","c"]}`, "audiences")
+	forbidden(nil, "audiences")
+	f.setStatus(ticket, resource.StatusDeactivated)
+	forbidden(`{"audience":["a"]}`, "status")
+	f.setStatus(ticket, resource.StatusActive)
+	decodeToken(t, m.idToken(`{"audience":["a"]}`))
+	f.clock.Advance(30*time.Minute - time.Second)
+	decodeToken(t, m.idToken(`{"audience":["a"]}`))
+	f.clock.Advance(time.Second)
+	forbidden(`{"audience":["a"]}`, "workload_ttl")
+	f.clock.Advance(30 * time.Minute)
+	forbidden(`{"audience":["a"]}`, "expires_at")
+	f.send("PATCH", resource.TicketsPath+"/"+ticket.Name, "Bearer "+f.admin, `{"spec":{"expires_at":null}}`).decode(t, 200, &resource.Ticket{})
+	forbidden(`{"audience":["a"]}`, "workload_ttl")
+}
+
+func TestAReplayedAssertionLearnsNothingOfControls(t *testing.T) {
+	f := start(t)
+	ticket := f.createTicket(resource.TicketSpec{})
+	m := f.enrol(ticket.Secret)
+	bearer := "Bearer " + m.assertion()
+	f.send("POST", idTokenPath, bearer, nil).decode(t, 200, &idTokenResponse{})
+	f.setStatus(ticket, resource.StatusDeactivated)
+	f.send("POST", idTokenPath, bearer, nil).refused(t, 401)
+}
+
+// TestEveryTokenTypeAtEveryEndpoint: security.md 14.
+func TestEveryTokenTypeAtEveryEndpoint(t *testing.T) {
+	f := start(t)
+	ticket := f.createTicket(resource.TicketSpec{})
+	m := f.enrol(ticket.Secret)
+	idToken := tokenOf(t, m.idToken(nil))
+	forBase := tokenOf(t, m.idToken(`{"audience":["`+f.OperatorBase()+`"]}`))
+	tokens := map[string]func() string{
+		"ID token":              func() string { return idToken },
+		"ID token for the base": func() string { return forBase },
+		"client assertion":      func() string { return m.assertion() },
+		"registration proof":    func() string { return m.proof(ticket.Secret) },
+		"proof with all claims": func() string {
+			return m.proof(ticket.Secret, claims{"iss": m.id, "sub": m.id, "exp": startTime.Unix() + 60})
+		},
+		"ticket":    func() string { return ticket.Secret },
+		"ticket id": func() string { return ticket.Name },
+		"admin":     func() string { return f.admin },
+	}
+	bearers := map[string]struct{ method, path, accepts string }{
+		"id_token":      {"POST", idTokenPath, "client assertion"},
+		"ticket list":   {"GET", resource.TicketsPath, "admin"},
+		"ticket create": {"POST", resource.TicketsPath, "admin"},
+		"ticket show":   {"GET", resource.TicketsPath + "/" + ticket.Name, "admin"},
+		"ticket change": {"PATCH", resource.TicketsPath + "/" + ticket.Name, "admin"},
+		"workload list": {"GET", resource.WorkloadsPath, "admin"},
+		"workload show": {"GET", resource.WorkloadsPath + "/" + m.id, "admin"},
+	}
+	for endpoint, e := range bearers {
+		for kind, token := range tokens {
+			got := f.send(e.method, e.path, "Bearer "+token(), `{}`)
+			if accepted := got.status/100 == 2; accepted != (kind == e.accepts) || (!accepted && got.status != 401) {
+				t.Errorf("%s with %s: %d %s", endpoint, kind, got.status, got.body)
+			}
+			if scheme := f.send(e.method, e.path, "Basic "+token(), `{}`); scheme.status != 401 {
+				t.Errorf("%s with %s as Basic: %d", endpoint, kind, scheme.status)
+			}
+		}
+	}
+	for kind, token := range tokens {
+		asTicket := m.registration(token())
+		if got := f.send("POST", registerPath, "", asTicket); (got.status == 200) != (kind == "ticket") {
+			t.Errorf("register with %s as the ticket: %d", kind, got.status)
+		}
+		asProof := m.registration(ticket.Secret)
+		asProof["proof"] = token()
+		wanted := kind == "registration proof" || kind == "proof with all claims"
+		if got := f.send("POST", registerPath, "", asProof); (got.status == 200) != wanted {
+			t.Errorf("register with %s as the proof: %d", kind, got.status)
+		}
+	}
+	// A bearer changes nothing at the endpoints that want none.
+	if got := f.send("GET", jwksPath, "Bearer nonsense", nil); got.status != 200 {
+		t.Errorf("JWKS: %d", got.status)
+	}
+}
