@@ -131,7 +131,7 @@ func TestHeartbeat(t *testing.T) {
 	h.beatAgo(t, 3*time.Second)
 	requireErrno(t, "connect", c.connect(t, at(target4)), 0)
 	h.claim(t, unix.AF_INET)
-	h.beatAgo(t, time.Hour)
+	h.beatAgo(t, 10*time.Second)
 	h.requirePolicyFor(t, c, "heartbeat_stale")
 	h.run()
 	lab.Eventually(t, waitLimit, func() error {
