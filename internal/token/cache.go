@@ -140,7 +140,7 @@ func (c *Cache) Rejected(r Request, t Token) {
 	if e == nil {
 		return
 	}
-	if held := e.held.Load(); held == nil || held.token.value != t.value {
+	if held := e.held.Load(); held == nil || held.token.Reveal() != t.Reveal() {
 		return
 	}
 	now := int64(c.now().Sub(c.started))

@@ -13,7 +13,10 @@ const redacted = "redacted"
 // it only through Reveal, so that a token never reaches a log, a span, an error
 // or a panic by accident. The zero Token is no token.
 type Token struct {
-	value   string
+	// value is behind a pointer because package fmt calls no method of what sits
+	// in an unexported field: of a struct that holds a Token it prints the fields
+	// as they are, and of a pointer among them the address.
+	value   *string
 	id      string
 	issued  time.Time
 	expires time.Time
@@ -21,7 +24,12 @@ type Token struct {
 
 // Reveal returns the token itself. Call it only where the token is put on the
 // wire or handed to its owner.
-func (t Token) Reveal() string { return t.value }
+func (t Token) Reveal() string {
+	if t.value == nil {
+		return ""
+	}
+	return *t.value
+}
 
 // ID returns the token's jti claim, or "" where it has none. It is no secret.
 func (t Token) ID() string { return t.id }
@@ -33,7 +41,7 @@ func (t Token) Issued() time.Time { return t.issued }
 func (t Token) Expires() time.Time { return t.expires }
 
 // IsZero reports whether this is no token at all.
-func (t Token) IsZero() bool { return t.value == "" }
+func (t Token) IsZero() bool { return t.value == nil }
 
 // String, GoString, Format, LogValue, MarshalJSON and MarshalText all say
 // "redacted".
@@ -67,5 +75,5 @@ func New(value, id string, issued, expires time.Time) (Token, error) {
 		return Token{}, fmt.Errorf("make token: expires %s, not after %s when it was issued",
 			expires.Format(time.RFC3339), issued.Format(time.RFC3339))
 	}
-	return Token{value: value, id: id, issued: issued, expires: expires}, nil
+	return Token{value: &value, id: id, issued: issued, expires: expires}, nil
 }

@@ -25,9 +25,16 @@ func TestTokenNeverPrints(t *testing.T) {
 		t.Fatal(err)
 	}
 	wrapped := struct{ T Token }{tok}
+	hidden := struct {
+		t     Token
+		p     *Token
+		list  []Token
+		byKey map[string]Token
+	}{tok, &tok, []Token{tok}, map[string]Token{"k": tok}}
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "hidden", hidden, "list", []any{hidden})
 	for _, text := range []string{
 		fmt.Sprint(tok), fmt.Sprint(wrapped), fmt.Sprintf("%v %+v %#v %s %q %x %d", tok, tok, tok, tok, tok, tok, tok),
-		fmt.Sprintf("%+v %#v", wrapped, &wrapped), fmt.Errorf("%v: %w", tok, errors.New("x")).Error(), log.String(), string(body),
+		fmt.Sprintf("%+v %#v", wrapped, &wrapped), fmt.Sprintf("%v %+v %#v", hidden, &hidden, hidden), fmt.Errorf("%v: %w", tok, errors.New("x")).Error(), log.String(), string(body),
 	} {
 		if strings.Contains(text, secret) || strings.Contains(text, fmt.Sprintf("%x", secret)) {
 			t.Errorf("token leaked into %q", text)
