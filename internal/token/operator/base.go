@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -11,12 +12,12 @@ import (
 // proofs: without a slash at its end.
 func parseBase(base string, allowInsecure bool) (string, error) {
 	u, err := url.Parse(base)
-	if err != nil {
-		return "", fmt.Errorf("parse operator base: %w", err)
+	if err != nil { // which quotes the base, and that can hold a password
+		return "", errors.New("parse operator base: it is no URL; want https://HOST/operator")
 	}
 	switch {
 	case u.User != nil: // first: the other errors print the base
-		return "", fmt.Errorf("parse operator base: it holds a user name or password; remove them")
+		return "", errors.New("parse operator base: it holds a user name or password; remove them")
 	case u.Scheme != "https" && u.Scheme != "http":
 		return "", fmt.Errorf("parse operator base %q: want https://HOST/operator", base)
 	case u.Hostname() == "":

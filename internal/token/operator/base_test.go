@@ -39,6 +39,8 @@ func TestBase(t *testing.T) {
 		"no scheme":              {"id.example.org/operator", false, ""},
 		"no host":                {"https:///operator", false, ""},
 		"user":                   {"https://u:p4ssw0rd@id.example.org", false, ""},
+		"user, broken":           {"https://u:p4ssw0rd@id.example.org:x", false, ""},
+		"slash in the password":  {"https://u:p4ssw0rd/@id.example.org", false, ""},
 		"query":                  {"https://id.example.org/operator?x=1", false, ""},
 		"fragment":               {"https://id.example.org/operator#x", false, ""},
 		"empty":                  {"", false, ""},

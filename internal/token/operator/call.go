@@ -29,7 +29,19 @@ const (
 // message is one request: what proves who sends it depends on the time.
 type message struct {
 	bearer string // "" for a registration, which proves itself in its body
+	ticket string // of a registration: it is in the body
 	body   any
+}
+
+// withhold takes our secrets out of a text of the other side's making: whoever
+// answers at a wrong address may send back what it received, and errors are logged.
+func (m message) withhold(text string) string {
+	for name, secret := range map[string]string{"(assertion)": m.bearer, "(ticket)": m.ticket} {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, name)
+		}
+	}
+	return text
 }
 
 // answerError is an answer that is no success.
@@ -91,7 +103,7 @@ func (c *caller) post(ctx context.Context, path string, build func(at time.Time)
 			}
 			return a.received, nil
 		}
-		failure := c.failure(path, a)
+		failure := c.failure(path, a, m)
 		switch {
 		case a.status != http.StatusUnauthorized:
 			return time.Time{}, failure
@@ -145,14 +157,14 @@ func (c *caller) send(ctx context.Context, path string, m message) (*answer, err
 	a := &answer{sent: c.clock.now()}
 	response, err := c.client.Do(request)
 	if err != nil {
-		return nil, unreachable(err)
+		return nil, unreachable(err, m)
 	}
 	defer func() { _ = response.Body.Close() }()
 	a.received = c.clock.now()
 	a.status, a.header = response.StatusCode, response.Header
 	a.body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	if err != nil {
-		return nil, unreachable(err)
+		return nil, unreachable(err, m)
 	}
 	if len(a.body) > maxAnswer {
 		return nil, fmt.Errorf("%w: the answer of %s%s is longer than %d bytes", token.ErrUnreachable, c.base, path, maxAnswer)
@@ -161,22 +173,25 @@ func (c *caller) send(ctx context.Context, path string, m message) (*answer, err
 }
 
 // unreachable explains why there was no answer.
-func unreachable(err error) error {
+func unreachable(err error, m message) error {
 	hint := "is it running, and is its address right?"
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) {
 		hint = "if a private CA signed its certificate, name that CA's file (LANYARD_CA_FILE)"
 	}
+	if text := err.Error(); m.withhold(text) != text { // an answer that is no HTTP is quoted
+		err = errors.New(m.withhold(text))
+	}
 	return fmt.Errorf("%w: %w; %s", token.ErrUnreachable, err, hint)
 }
 
 // failure turns an answer that is no success into an error.
-func (c *caller) failure(path string, a *answer) error {
-	e := &answerError{status: a.status, message: authorityMessage(a.body)}
+func (c *caller) failure(path string, a *answer, m message) error {
+	e := &answerError{status: a.status, message: printable(m.withhold(authorityMessage(a.body)))}
 	switch {
 	case a.status >= 300 && a.status < 400:
 		return fmt.Errorf("%w: %s%s redirects to %q, which is not followed; name that base if it is right",
-			token.ErrUnreachable, c.base, path, printable(a.header.Get("Location")))
+			token.ErrUnreachable, c.base, path, printable(m.withhold(a.header.Get("Location"))))
 	case a.status == http.StatusTooManyRequests || a.status >= 500:
 		return fmt.Errorf("%w: %w", token.ErrUnreachable, e)
 	case a.status == http.StatusNotFound:
@@ -193,7 +208,7 @@ func authorityMessage(body []byte) string {
 	if json.Unmarshal(body, &e) != nil {
 		return ""
 	}
-	return printable(e.Message)
+	return e.Message
 }
 
 // printable makes foreign text fit for a line of a log.

@@ -130,12 +130,12 @@ func (c *Client) register(ctx context.Context, k *key) (*member, error) {
 	e := Enrolment{Base: c.config.Base}
 	_, err = c.caller.post(ctx, registerPath, func(at time.Time) (message, error) {
 		proof, err := s.registration(ticket, at)
-		return message{body: registration{
+		return message{ticket: ticket, body: registration{
 			Ticket: ticket, Key: k.public, Proof: proof, Environment: c.config.Environment,
 		}}, err
 	}, &e)
 	if err != nil {
-		return nil, c.explainRefusal(err, ticket)
+		return nil, c.explainRefusal(err)
 	}
 	e.Base = c.config.Base // whatever the answer says
 	if !isName(e.WorkloadID) || !isName(e.OperatorID) {
@@ -177,12 +177,11 @@ func isTicket(text string) bool {
 
 // explainRefusal says what a refused enrolment can mean, which the authority on
 // purpose does not, and remembers it for a moment.
-func (c *Client) explainRefusal(err error, ticket string) error {
+func (c *Client) explainRefusal(err error) error {
 	var a *answerError
 	if !errors.As(err, &a) || a.status < 400 || a.status >= 500 || errors.Is(err, token.ErrUnreachable) {
 		return err
 	}
-	a.message = strings.ReplaceAll(a.message, ticket, "(ticket)")
 	if isClockError(err) {
 		return fmt.Errorf("enrol at %s: %w", c.config.Base, err)
 	}
