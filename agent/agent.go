@@ -97,7 +97,7 @@ func (a *Agent) openState() error {
 	if path != "" {
 		a.log.Info("key of the local API", "file", path)
 	}
-	a.key = key
+	a.key, a.settings.APIKey = key, "" // of the key only the digest is needed
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,9 @@ import (
 
 // apiKeyFile is where the local API's key is kept, in the state folder.
 const apiKeyFile = "local-api-key"
+
+// maxAPIKeyFile bounds what is read of it.
+const maxAPIKeyFile = 4 << 10
 
 // apiKey guards the local API. Only its hash is held, so that it cannot be
 // printed.
@@ -34,7 +38,7 @@ func openAPIKey(configured, stateDir string) (key apiKey, path string, err error
 		return newAPIKey(configured), "", nil
 	}
 	path = filepath.Join(stateDir, apiKeyFile)
-	content, err := os.ReadFile(path)
+	content, err := readPrivate(path)
 	if errors.Is(err, os.ErrNotExist) {
 		content = []byte(rand.Text() + "\n")
 		err = writePrivate(path, content)
@@ -47,6 +51,23 @@ func openAPIKey(configured, stateDir string) (key apiKey, path string, err error
 		return apiKey{}, "", fmt.Errorf("open local API key: %s is empty; remove it to have a new one made", path)
 	}
 	return newAPIKey(text), path, nil
+}
+
+// readPrivate reads a file that only its owner may read.
+func readPrivate(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s has mode %v, so others may know the key; remove it to have a new one made", path, mode)
+	}
+	return io.ReadAll(io.LimitReader(f, maxAPIKeyFile))
 }
 
 // writePrivate makes a file that appears whole or not at all, for its owner only.

@@ -54,3 +54,19 @@ func TestEmptyAPIKeyFileIsAnError(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestAPIKeyThatOthersCanReadIsAnError(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/"+apiKeyFile, []byte("hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []os.FileMode{0o640, 0o604, 0o620} {
+		if err := os.Chmod(dir+"/"+apiKeyFile, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := openAPIKey("", dir)
+		if err == nil || !strings.Contains(err.Error(), "remove it") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("mode %o: %v", mode, err)
+		}
+	}
+}

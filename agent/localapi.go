@@ -56,17 +56,25 @@ func (a *localAPI) handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		answerError(w, http.StatusNotFound, "no such call; see /peer/v1/id_token and /peer/v1/workload/id")
 	})
-	return mux
+	return a.fromHere(mux)
 }
 
-// authorised wraps a call: it refuses other hosts and origins, and finds the
-// identity that the caller may act for.
-func (a *localAPI) authorised(call func(w http.ResponseWriter, r *http.Request, identity string)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if !a.hostAllowed(r.Host) || len(r.Header.Values("Origin")) > 0 {
+// fromHere refuses web pages and proxies, whatever they call. A target in
+// absolute form is a proxy's: net/http takes its host for the request's and drops
+// the Host field unread.
+func (a *localAPI) fromHere(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.IsAbs() || !a.hostAllowed(r.Host) || len(r.Header.Values("Origin")) > 0 {
 			answerError(w, http.StatusForbidden, "call this API by its own address, and not from a web page")
 			return
 		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// authorised wraps a call: it finds the identity that the caller may act for.
+func (a *localAPI) authorised(call func(w http.ResponseWriter, r *http.Request, identity string)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		identity, refusal := a.authenticate(r)
 		if refusal != nil {
 			answerError(w, refusal.status, refusal.message)
@@ -81,8 +89,10 @@ func (a *localAPI) hostAllowed(host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h
+	} else if inner, ok := strings.CutPrefix(host, "["); ok {
+		name = strings.TrimSuffix(inner, "]")
 	}
-	name = strings.ToLower(strings.Trim(name, "[]"))
+	name = strings.ToLower(name)
 	switch name {
 	case "localhost", "127.0.0.1", "::1":
 		return true
