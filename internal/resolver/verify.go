@@ -139,11 +139,33 @@ func (r *Resolver) refresh(n *name, now time.Time) {
 // answers for a name must not make this host's own services, or its neighbours
 // on the link, look like that name.
 func answerable(ip netip.Addr) bool {
+	if inner, ok := embedded(ip); ok && !answerable(inner) {
+		return false
+	}
 	return ip.IsValid() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() && !ip.IsUnspecified() &&
 		!ip.IsMulticast() && !thisNetwork.Contains(ip) && ip != broadcast
 }
 
+// embedded returns the IPv4 address that a translator or a tunnel makes of an
+// IPv6 address: NAT64 and 6to4 lead to it, and so could the deprecated
+// IPv4-compatible form.
+func embedded(ip netip.Addr) (netip.Addr, bool) {
+	raw := ip.As16()
+	switch {
+	case ip.Is4():
+		return netip.Addr{}, false
+	case nat64.Contains(ip), compatible.Contains(ip) && !ip.IsUnspecified() && !ip.IsLoopback():
+		return netip.AddrFrom4([4]byte(raw[12:])), true
+	case sixToFour.Contains(ip):
+		return netip.AddrFrom4([4]byte(raw[2:])), true
+	}
+	return netip.Addr{}, false
+}
+
 var (
+	nat64       = netip.MustParsePrefix("64:ff9b::/96")        // RFC 6052 section 2.1
+	sixToFour   = netip.MustParsePrefix("2002::/16")           // RFC 3056 section 2
+	compatible  = netip.MustParsePrefix("::/96")               // RFC 4291 section 2.5.5.1
 	thisNetwork = netip.PrefixFrom(netip.IPv4Unspecified(), 8) // RFC 1122 section 3.2.1.3
 	broadcast   = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 )

@@ -64,13 +64,21 @@ func TestVerify(t *testing.T) {
 		{"odd.internal", "224.0.0.1", ReasonSpecial},
 		{"odd.internal", "ff02::1", ReasonSpecial},
 		{"odd.internal", "255.255.255.255", ReasonSpecial},
-		{"odd.internal", "10.9.9.9", ""}, // the same answer's good address
+		{"odd.internal", "64:ff9b::7f00:1", ReasonSpecial},    // NAT64 of 127.0.0.1
+		{"odd.internal", "64:ff9b::a9fe:a9fe", ReasonSpecial}, // NAT64 of 169.254.169.254
+		{"odd.internal", "64:ff9b::a09:909", ""},
+		{"odd.internal", "2002:7f00:1::1", ReasonSpecial}, // 6to4 of 127.0.0.1
+		{"odd.internal", "2002:a9fe:a9fe::", ReasonSpecial},
+		{"odd.internal", "2002:c000:204::1", ""},
+		{"odd.internal", "::127.0.0.1", ReasonSpecial}, // IPv4-compatible
+		{"odd.internal", "10.9.9.9", ""},               // the same answer's good address
 	}
 	for _, k := range cases {
 		t.Run(k.host+" "+k.addr, func(t *testing.T) {
 			inBubble(t, Config{}, func(t *testing.T, r *Resolver, z *zone) {
 				z.set("odd.internal", "127.0.0.1", "127.8.8.8", "::1", "169.254.169.254", "fe80::1", "0.0.0.0", "0.1.2.3",
-					"::", "224.0.0.1", "ff02::1", "255.255.255.255", "10.9.9.9")
+					"::", "224.0.0.1", "ff02::1", "255.255.255.255", "10.9.9.9", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b::a09:909",
+					"2002:7f00:1::1", "2002:a9fe:a9fe::", "2002:c000:204::1", "::127.0.0.1")
 				z.set("192.0.2.10", "192.0.2.10")
 				z.set("a.wild.internal", "10.0.0.7")
 				if err := verify(t, r, everything, "odd.internal", "10.9.9.9"); err != nil {
