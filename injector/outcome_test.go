@@ -285,25 +285,27 @@ func TestTokenRequest(t *testing.T) {
 // A reload takes effect on open connections, and fails no request.
 func TestPolicySwapUnderLoad(t *testing.T) {
 	w := newWorld(t)
-	stop, swapped := make(chan struct{}), make(chan struct{})
+	reload, swapped := make(chan struct{}, 1), make(chan struct{})
 	go func() {
 		defer close(swapped)
 		for i := 0; ; i++ {
-			select {
-			case <-stop:
+			if _, more := <-reload; !more {
 				return
-			default:
-				d := ledger()
-				if i%2 == 1 {
-					d = ledger(foreign)
-				}
-				w.setPolicy(&policy{identity: billing, destinations: []*workload.Destination{d}})
 			}
+			d := ledger()
+			if i%2 == 1 {
+				d = ledger(foreign)
+			}
+			w.setPolicy(&policy{identity: billing, destinations: []*workload.Destination{d}})
 		}
 	}()
 	client, upstream := w.pair()
 	var injected, plain atomic.Int32
 	for range 2000 {
+		select {
+		case reload <- struct{}{}: // while the request is on its way
+		default:
+		}
 		client.send(get + "\r\n")
 		upstream.expect(get)
 		next := make([]byte, 2)
@@ -317,7 +319,7 @@ func TestPolicySwapUnderLoad(t *testing.T) {
 		upstream.send(ok)
 		client.expect(ok)
 	}
-	close(stop)
+	close(reload)
 	<-swapped
 	if injected.Load() == 0 || plain.Load() == 0 {
 		t.Errorf("%d requests with a token, %d without: the policy was not looked at", injected.Load(), plain.Load())
