@@ -284,3 +284,16 @@ func TestDigestBounds(t *testing.T) {
 		t.Errorf("got %q", digest)
 	}
 }
+
+// TestSameFile: security.md 1, both numbers count. File systems number their files
+// alike.
+func TestSameFile(t *testing.T) {
+	one := file{device: 1, inode: 2}
+	for other, same := range map[file]bool{
+		{device: 1, inode: 2, links: 7, mount: 9}: true, {device: 2, inode: 2}: false, {device: 1, inode: 3}: false,
+	} {
+		if one.sameAs(other) != same || other.sameAs(one) != same {
+			t.Errorf("%+v: want %v", other, same)
+		}
+	}
+}
