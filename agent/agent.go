@@ -58,6 +58,7 @@ type Agent struct {
 
 	mu        sync.Mutex // guards what a reload replaces
 	sources   sourceSet
+	facts     attribution.Facts
 	localName string // identity of callers with the API key
 }
 

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lanyardhq/lanyard/internal/attribution"
+	"github.com/lanyardhq/lanyard/internal/registry"
 	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
@@ -57,18 +58,27 @@ func (a *Agent) apply(config *Config) error {
 }
 
 // goLive makes policy and sources change hands. In between, a request decided by
-// either policy finds the source of its token.
+// either policy finds its facts and the source of its token.
 func (a *Agent) goLive(config *Config, next sourceSet) {
 	both := a.sources.forCache()
 	maps.Copy(both, next.forCache())
+	facts := factsFor(config.Policy)
 	a.attributor.SetFacts(attribution.Facts{
-		SHA256:      config.Policy.Needs(workload.KindSHA256),
-		CommandLine: config.Policy.Needs(workload.KindCommandLine),
+		SHA256:      facts.SHA256 || a.facts.SHA256,
+		CommandLine: facts.CommandLine || a.facts.CommandLine,
 	})
 	a.tokens.Update(both)
 	a.registry.Swap(config.Policy)
 	a.tokens.Update(next.forCache())
-	a.sources, a.localName = next, config.LocalAPIIdentity
+	a.attributor.SetFacts(facts)
+	a.sources, a.facts, a.localName = next, facts, config.LocalAPIIdentity
+}
+
+func factsFor(policy *registry.Policy) attribution.Facts {
+	return attribution.Facts{
+		SHA256:      policy.Needs(workload.KindSHA256),
+		CommandLine: policy.Needs(workload.KindCommandLine),
+	}
 }
 
 // warmUp enrols every identity and obtains its first token, so that a ticket's

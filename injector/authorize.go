@@ -15,9 +15,9 @@ import (
 // c.head, b being its bytes, and leaves the token, if one is due, in ex. A
 // problem means that the request is answered here and goes nowhere.
 func (c *conn) authorize(ctx context.Context, ex *exchange, b []byte) *problem {
-	flow := c.flow                        // kernel event: claimed on accept (server.go)
-	who := &c.caller                      // attribution: once for a connection (caller.go)
-	who.refresh(c.srv.policies.Current()) // identity: again only after a reload
+	flow := c.flow   // kernel event: claimed on accept (server.go)
+	who := &c.caller // attribution: once for a connection (caller.go)
+	c.identify()     // identity: again only after a reload
 	ex.use.Identity = who.name()
 	due, outcome, err := c.due(ctx, ex, b) // is a token due here at all?
 	ex.use.Outcome, ex.use.Reason = outcome, err

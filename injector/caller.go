@@ -29,16 +29,27 @@ var errImageGone = errors.New("the process image that made the connection has ex
 func (c *conn) attribute() {
 	c.requests.watch.enter(phaseDeciding)
 	defer c.requests.watch.enter(phaseReading)
-	proc, err := c.srv.processes.Attribute(c.decisionContext(), c.flow)
-	if err != nil {
-		c.caller.err = fmt.Errorf("attribute %v: %w", c.flow.Image, err)
-		c.srv.warn(warnAttribution, "who made a connection is not known; it gets no token", "image", c.flow.Image.String(), "error", err)
-		return
-	}
-	c.caller.process = proc
-	c.caller.refresh(c.srv.policies.Current())
-	if c.caller.nobody() && c.caller.err == nil {
+	if c.identify(); c.caller.nobody() && c.caller.err == nil {
 		c.srv.verdicts.Bystander(c.flow)
+	}
+}
+
+// identify asks who the caller is under the policy of now. Another policy may
+// look at facts of the process that the former did not want: so they are asked
+// for again, which is cheap where they are known, and again if the policy changed
+// in between.
+func (c *conn) identify() {
+	for policy := c.srv.policies.Current(); c.caller.policy != policy; policy = c.srv.policies.Current() {
+		proc, err := c.srv.processes.Attribute(c.decisionContext(), c.flow)
+		switch {
+		case err == nil:
+			c.caller.process = proc
+		case c.caller.process == nil:
+			c.caller.err = fmt.Errorf("attribute %v: %w", c.flow.Image, err)
+			c.srv.warn(warnAttribution, "who made a connection is not known; it gets no token", "image", c.flow.Image.String(), "error", err)
+			return
+		} // else what was known has to do; whether the image runs is asked before each token
+		c.caller.decide(policy)
 	}
 }
 
@@ -53,11 +64,8 @@ func (c *caller) name() string {
 	return c.identity.Name
 }
 
-// refresh brings the identity up to date with the policy.
-func (c *caller) refresh(policy Policy) {
-	if c.policy == policy || c.process == nil {
-		return
-	}
+// decide brings the identity up to date with a policy.
+func (c *caller) decide(policy Policy) {
 	c.policy, c.known = policy, false
 	c.identity, c.tie, c.err = nil, nil, nil
 	id, err := policy.Identify(c.process)
