@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -126,7 +127,16 @@ func (v *treeChecker) Visit(node ast.Node) ast.Visitor {
 }
 
 func (d *document) errorAt(t *token.Token, reason string) *ConfigError {
-	return &ConfigError{d.placeOf(t), reason}
+	return &ConfigError{d.placeOf(t), withoutTickets(reason)}
+}
+
+// ticketText is what the authority's tickets look like.
+var ticketText = regexp.MustCompile(`lyt_[0-9A-Za-z]+`)
+
+// withoutTickets takes out tickets, which are quoted where somebody wrote one in
+// the place of the file that holds it.
+func withoutTickets(reason string) string {
+	return ticketText.ReplaceAllString(reason, "(a ticket, which belongs into a file)")
 }
 
 func (d *document) placeOf(t *token.Token) Place {
@@ -144,7 +154,7 @@ func (d *document) yamlError(err error) *ConfigError {
 	}
 	var located yaml.Error
 	if !errors.As(err, &located) {
-		return &ConfigError{Place{File: d.name}, firstLine(err.Error())}
+		return &ConfigError{Place{File: d.name}, withoutTickets(firstLine(err.Error()))}
 	}
 	reason := firstLine(located.GetMessage())
 	switch located.(type) {
@@ -166,7 +176,7 @@ func firstLine(s string) string {
 func (d *document) errors(problems registry.Problems) ConfigErrors {
 	var wrong ConfigErrors
 	for _, p := range problems {
-		wrong = append(wrong, &ConfigError{d.locate(p.Path), p.Reason})
+		wrong = append(wrong, &ConfigError{d.locate(p.Path), withoutTickets(p.Reason)})
 	}
 	slices.SortStableFunc(wrong, func(a, b *ConfigError) int { return a.compare(b.Place) })
 	return wrong
@@ -175,7 +185,7 @@ func (d *document) errors(problems registry.Problems) ConfigErrors {
 func (d *document) warnings(problems []registry.Problem) []Warning {
 	var warnings []Warning
 	for _, p := range problems {
-		warnings = append(warnings, Warning{d.locate(p.Path), p.Reason})
+		warnings = append(warnings, Warning{d.locate(p.Path), withoutTickets(p.Reason)})
 	}
 	slices.SortStableFunc(warnings, func(a, b Warning) int { return a.compare(b.Place) })
 	return warnings
