@@ -106,7 +106,7 @@ func (c *client) do(r request, answer *response) error {
 		if err != nil {
 			return err
 		}
-		err = unix.Connect(fd, to)
+		err = connect(fd, to)
 		answer.Local, answer.Peer = endsOf(fd)
 		return err
 	case "fastopen":
@@ -125,7 +125,7 @@ func (c *client) do(r request, answer *response) error {
 		return err
 	case "read":
 		buffer := make([]byte, 64)
-		n, err := unix.Read(fd, buffer)
+		n, err := read(fd, buffer)
 		answer.Text = string(buffer[:max(n, 0)])
 		return err
 	case "disconnect":
@@ -293,6 +293,41 @@ func textOf(at unix.Sockaddr) string {
 	return ""
 }
 
+// connect goes on where a signal of the Go runtime interrupts it, which ends the
+// system call of a socket with a timeout, but not its connecting.
+func connect(fd int, to unix.Sockaddr) error {
+	err := unix.Connect(fd, to)
+	if !errors.Is(err, unix.EINTR) {
+		return err
+	}
+	for {
+		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(connectLimit.Milliseconds()))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if ready == 0 {
+			return unix.EINPROGRESS
+		}
+		result, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		if err == nil && result != 0 {
+			err = syscall.Errno(result)
+		}
+		return err
+	}
+}
+
+func read(fd int, buffer []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, buffer)
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
+
 // disconnect is connect(2) to no family: it gives the socket up and keeps it.
 func disconnect(fd int) error {
 	var nowhere unix.RawSockaddrInet4 // family AF_UNSPEC
@@ -397,7 +432,7 @@ func connectMany(addr string, times int) error {
 		}
 		err = errors.Join(
 			unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}),
-			unix.Connect(fd, at), unix.Close(fd))
+			connect(fd, at), unix.Close(fd))
 		if err != nil {
 			return err
 		}
