@@ -147,7 +147,9 @@ func TestAnswersOfOthers(t *testing.T) {
 		handler http.HandlerFunc
 		says    string
 	}{
-		"redirect":   {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect) }, "307"},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+		}, "307"},
 		"HTML":       {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, "is LANYARD_AUTHORITY_URL"},
 		"HTML error": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502); fmt.Fprint(w, "<html>") }, "502"},
 		"wrong token": {func(w http.ResponseWriter, _ *http.Request) {
