@@ -92,10 +92,14 @@ func (c *conn) due(ctx context.Context, ex *exchange, b []byte) (bool, workload.
 
 // inRule reports whether method, target and path are such that the rule applies.
 func inRule(d *workload.Destination, h *head, b []byte) bool {
-	return h.form != foreignForm && !h.is(b, "TRACE") &&
+	return h.form != foreignForm && !echoes(h.method.of(b)) &&
 		(len(d.Methods) == 0 || slices.ContainsFunc(d.Methods, func(m string) bool { return h.is(b, m) })) &&
 		pathAllowed(d.Paths, h.path.of(b))
 }
+
+// echoes reports whether a server may send the request's head back to the program:
+// TRACE, in any case since some servers do not mind it, and what IIS calls TRACK.
+func echoes(method []byte) bool { return isName(method, "trace") || isName(method, "track") }
 
 // verify reports whether the upstream is the host that the request names: the
 // application's word alone is not enough.

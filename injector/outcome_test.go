@@ -81,6 +81,8 @@ func TestOutcomes(t *testing.T) {
 		{"tie that is not listed", tied(ledger(foreign)), "GET / HTTP/1.1\r\n" + host, false, workload.NoIdentity, nil},
 		{"tie of an image that is gone", both(tied(ledger()), imageGone), "GET / HTTP/1.1\r\n" + host, false, workload.NoIdentity, errImageGone},
 		{"TRACE", nil, "TRACE / HTTP/1.1\r\n" + host, false, workload.Untouched, nil},
+		{"TRACE in another case", nil, "Trace / HTTP/1.1\r\n" + host, false, workload.Untouched, nil},
+		{"TRACK", nil, "TRACK / HTTP/1.1\r\n" + host, false, workload.Untouched, nil},
 		{"foreign scheme", nil, "GET https://ledger.internal:80/ HTTP/1.1\r\nHost: ledger.internal\r\n", false, workload.Untouched, nil},
 		{"method outside the rule", with(ledger(onlyPosts)), "GET /api/x HTTP/1.1\r\n" + host, false, workload.Untouched, nil},
 		{"path outside the rule", with(ledger(onlyPosts)), "POST /apis HTTP/1.1\r\n" + host, false, workload.Untouched, nil},
