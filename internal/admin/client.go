@@ -145,7 +145,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		return fmt.Errorf("read authority's answer: %w", err)
 	}
 	if response.StatusCode/100 != 2 {
-		return statusError(response.StatusCode, data)
+		return c.statusError(response.StatusCode, data)
 	}
 	if err := json.Unmarshal(data, out); err != nil {
 		return fmt.Errorf("read authority's answer: it is not the JSON of the admin API; is LANYARD_AUTHORITY_URL %s right?", c.base)
@@ -158,12 +158,17 @@ func (c *Client) explain(err error) error {
 	if errors.As(err, &notConnected) && notConnected.Op == "dial" {
 		return fmt.Errorf("ask authority: %w; is it running? LANYARD_AUTHORITY_URL is %s", err, c.base)
 	}
+	if strings.Contains(err.Error(), c.token) { // net/http quotes what is no HTTP
+		return fmt.Errorf("ask authority: what answers at %s does not speak HTTP; is LANYARD_AUTHORITY_URL right?", c.base)
+	}
 	return fmt.Errorf("ask authority: %w", err)
 }
 
-func statusError(code int, body []byte) error {
+// statusError repeats what the other side said, unless that is our own token sent
+// back: whatever answers at a wrong address may do that.
+func (c *Client) statusError(code int, body []byte) error {
 	var said resource.Error
-	if json.Unmarshal(body, &said) != nil || said.Message == "" {
+	if json.Unmarshal(body, &said) != nil || said.Message == "" || strings.Contains(said.Message, c.token) {
 		said.Message = http.StatusText(code) + "; is LANYARD_AUTHORITY_URL right?"
 	}
 	return &StatusError{Code: code, Message: said.Message}

@@ -156,6 +156,18 @@ func TestAnswersOfOthers(t *testing.T) {
 			w.WriteHeader(401)
 			fmt.Fprint(w, `{"code":401,"message":"no"}`)
 		}, "401: no"},
+		"token sent back": {func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(400)
+			fmt.Fprintf(w, `{"code":400,"message":"what is %s?"}`, r.Header.Get("Authorization"))
+		}, "400"},
+		"token sent back by what is no HTTP": {func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "%s\r\n", r.Header.Get("Authorization"))
+		}, "does not speak HTTP"},
 		"cut off": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			fmt.Fprint(w, "{")
