@@ -107,7 +107,8 @@ func parseBase(base string) (string, error) {
 	u, err := url.Parse(base)
 	switch {
 	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
-		return "", configError("LANYARD_AUTHORITY_URL %q is not an http or https URL with a host", base)
+		// The value stays out: a URL can carry a password.
+		return "", configError("LANYARD_AUTHORITY_URL is not an http or https URL with a host; write one like https://authority.internal:8700")
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return "", configError("LANYARD_AUTHORITY_URL must not have a user, a query or a fragment")
 	case strings.ContainsAny(u.Path, "{}") || strings.Contains(u.Path, "//") || u.RawPath != "":
