@@ -51,7 +51,9 @@ func (a *Authority) Serve(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		err = errors.Join(fmt.Errorf("stop serving: requests were still running after %s: %w", shutdownTimeout, err), server.Close())
 	}
-	<-ended
+	if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serve %s: %w", listener.Addr(), served))
+	}
 	return err
 }
 

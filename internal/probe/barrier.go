@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -25,8 +26,7 @@ func (p *Probe) waitForPrograms() error {
 	if err != nil {
 		return fmt.Errorf("wait for running programs: %w", err)
 	}
-	defer inner.Close()
-	if err := p.barrier.Put(uint32(0), inner); err != nil {
+	if err := errors.Join(p.barrier.Put(uint32(0), inner), inner.Close()); err != nil {
 		return fmt.Errorf("wait for running programs: %w", err)
 	}
 	return nil
