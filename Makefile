@@ -74,6 +74,7 @@ test: go ## Run all tests; as root also those of the kernel and end to end
 lint: go ## Check form and look for mistakes
 	@unformatted=$$(git ls-files -z '*.go' | xargs -0 gofmt -l); \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:" $$unformatted >&2; exit 1; fi
+	go mod tidy -diff
 	go vet ./...
 	go build -C test/tools -o ../../bin/vettool ./vettool
 	go vet -vettool=$(CURDIR)/bin/vettool ./...
