@@ -364,7 +364,11 @@ func fork(text string) (pid string, err error) {
 }
 
 // inFork is all that the forked process does. Only system calls are allowed: the
-// other threads of Go's runtime are gone.
+// other threads of Go's runtime are gone. A prologue that looks at the stack could
+// find there that the parent was to be preempted, and wait for the scheduler.
+//
+//go:nosplit
+//go:norace
 func inFork(to *unix.RawSockaddrInet4, connects bool) {
 	for !connects {
 		_, _, _ = syscall.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
