@@ -186,10 +186,18 @@ func (a *Agent) Run(ctx context.Context, reload <-chan os.Signal) error {
 // startKernel starts everything that keeps redirected connections served.
 func (a *Agent) startKernel(ctx context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { return a.probe.Run(ctx, a.attributor.Forget) })
-	parts.Go(func() error { return watchRoutes(ctx, a.here.announce) })
+	parts.Go(func() error { return watchRoutes(ctx, a.routesChanged) })
 	parts.Go(func() error { return a.warmUp(ctx) })
 	for _, l := range a.here.listeners {
 		parts.Go(func() error { return a.injector.Serve(ctx, l) })
+	}
+}
+
+// routesChanged keeps the kernel's view of what leads somewhere up to date. Where
+// that fails, the former view holds until the next look.
+func (a *Agent) routesChanged() {
+	if err := a.here.announce(); err != nil {
+		a.log.Warn("the kernel was not told of changed routes", "error", err)
 	}
 }
 

@@ -108,6 +108,42 @@ func TestLeadsSomewhere(t *testing.T) {
 	}
 }
 
+// Where routes change often, the kernel says that a list of them was interrupted.
+func TestInterruptedListOfRoutes(t *testing.T) {
+	leads := []netlink.Route{{Type: unix.RTN_UNICAST}}
+	for _, c := range []struct {
+		name  string
+		lists [][]netlink.Route // all but the last are interrupted
+		want  bool
+	}{
+		{"whole and empty", [][]netlink.Route{nil}, false},
+		{"whole", [][]netlink.Route{leads}, true},
+		{"interrupted, but enough", [][]netlink.Route{leads, nil}, true},
+		{"interrupted, then whole", [][]netlink.Route{nil, nil, leads}, true},
+		{"interrupted, then empty", [][]netlink.Route{nil, nil}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			calls := 0
+			got, err := anyLeads(func() ([]netlink.Route, error) {
+				calls++
+				if calls < len(c.lists) {
+					return c.lists[calls-1], netlink.ErrDumpInterrupted
+				}
+				return c.lists[calls-1], nil
+			})
+			if err != nil || got != c.want {
+				t.Errorf("got %v, %v; want %v", got, err, c.want)
+			}
+		})
+	}
+	if _, err := anyLeads(func() ([]netlink.Route, error) { return nil, netlink.ErrDumpInterrupted }); err == nil {
+		t.Error("no error for lists that never end")
+	}
+	if _, err := anyLeads(func() ([]netlink.Route, error) { return leads, unix.EPERM }); err == nil {
+		t.Error("no error for a failed list")
+	}
+}
+
 func TestUnchangedSourcesAreKept(t *testing.T) {
 	dir := t.TempDir()
 	settings := func(identity, ticket string) sourceSettings {

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 const (
 	routeBufferSize = 64
+	routeAttempts   = 5
 	// routeSettle gathers a burst of changes; routePoll notices what a lost
 	// message would have said.
 	routeSettle = 50 * time.Millisecond
@@ -25,16 +27,29 @@ const (
 // beyond loopback. Without one the kernel's own answer to a connect() is right,
 // and a redirect would turn it into a lie.
 func routable(family probe.Family) (bool, error) {
-	routes, err := netlink.RouteListFiltered(int(family), &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
-	if err != nil {
-		return false, fmt.Errorf("list routes: %w", err)
-	}
-	for i := range routes {
-		if leadsSomewhere(&routes[i]) {
-			return true, nil
+	return anyLeads(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(int(family), &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	})
+}
+
+// anyLeads looks for a route that leads somewhere. A list that changed while the
+// kernel wrote it may lack some, but what is in it is good.
+func anyLeads(list func() ([]netlink.Route, error)) (bool, error) {
+	for range routeAttempts {
+		routes, err := list()
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return false, fmt.Errorf("list routes: %w", err)
+		}
+		for i := range routes {
+			if leadsSomewhere(&routes[i]) {
+				return true, nil
+			}
+		}
+		if err == nil {
+			return false, nil
 		}
 	}
-	return false, nil
+	return false, fmt.Errorf("list routes: they changed during each of %d attempts", routeAttempts)
 }
 
 func leadsSomewhere(r *netlink.Route) bool {
@@ -50,7 +65,7 @@ func leadsSomewhere(r *netlink.Route) bool {
 
 // watchRoutes calls changed after the namespace's routes may have changed, until
 // ctx ends.
-func watchRoutes(ctx context.Context, changed func() error) error {
+func watchRoutes(ctx context.Context, changed func()) error {
 	updates := make(chan netlink.RouteUpdate, routeBufferSize)
 	done := make(chan struct{})
 	defer close(done)
@@ -78,8 +93,6 @@ func watchRoutes(ctx context.Context, changed func() error) error {
 		case <-settle.C:
 		case <-poll.C:
 		}
-		if err := changed(); err != nil {
-			return err
-		}
+		changed()
 	}
 }
