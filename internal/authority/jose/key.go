@@ -1,6 +1,7 @@
 package jose
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
@@ -9,6 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/lestrrat-go/jwx/v2/jwa"
+	"github.com/lestrrat-go/jwx/v2/jwk"
 
 	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
 )
@@ -26,7 +30,7 @@ var base64url = base64.RawURLEncoding.Strict()
 // Only NewPublicKey and ParsePublicKey make one; it is immutable.
 type PublicKey struct {
 	key        *ecdsa.PublicKey
-	canonical  string
+	canonical  string // RFC 7638's members, in its order
 	thumbprint string
 }
 
@@ -44,9 +48,9 @@ type jwkMembers struct {
 }
 
 // ParsePublicKey reads a JWK (RFC 7517) that holds an EC P-256 public key.
-func ParsePublicKey(jwk []byte) (PublicKey, error) {
+func ParsePublicKey(text []byte) (PublicKey, error) {
 	var m jwkMembers
-	if err := strictjson.Unmarshal(jwk, &m); err != nil {
+	if err := strictjson.Unmarshal(text, &m); err != nil {
 		return PublicKey{}, fmt.Errorf("parse jwk: %w", err)
 	}
 	switch {
@@ -57,19 +61,16 @@ func ParsePublicKey(jwk []byte) (PublicKey, error) {
 	case m.Use != "" && m.Use != "sig":
 		return PublicKey{}, errors.New("parse jwk: use is not sig")
 	}
-	point := []byte{4} // uncompressed, SEC 1 section 2.3.4
 	for _, coordinate := range []string{m.X, m.Y} {
-		raw, err := decode(coordinate)
-		if err != nil || len(raw) != coordinateBytes {
+		if raw, err := decode(coordinate); err != nil || len(raw) != coordinateBytes {
 			return PublicKey{}, fmt.Errorf("parse jwk: a coordinate is not %d bytes in base64url", coordinateBytes)
 		}
-		point = append(point, raw...)
 	}
-	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
-	if err != nil {
-		return PublicKey{}, errors.New("parse jwk: the point is not on P-256")
+	var key ecdsa.PublicKey
+	if err := jwk.ParseRawKey(text, &key); err != nil {
+		return PublicKey{}, errors.New("parse jwk: no key on P-256")
 	}
-	return NewPublicKey(key)
+	return NewPublicKey(&key)
 }
 
 // NewPublicKey describes an EC P-256 key.
@@ -77,15 +78,22 @@ func NewPublicKey(key *ecdsa.PublicKey) (PublicKey, error) {
 	if key.Curve != elliptic.P256() {
 		return PublicKey{}, fmt.Errorf("describe key: curve is %s, not P-256", key.Params().Name)
 	}
-	point, err := key.Bytes()
+	if _, err := key.Bytes(); err != nil {
+		return PublicKey{}, errors.New("describe key: the point is not on P-256")
+	}
+	described, err := jwk.FromRaw(key)
 	if err != nil {
 		return PublicKey{}, fmt.Errorf("describe key: %w", err)
 	}
-	x, y := point[1:1+coordinateBytes], point[1+coordinateBytes:]
-	// The members of RFC 7638 section 3.2, in their order, without white space.
-	canonical := fmt.Sprintf(`{"crv":"P-256","kty":"EC","x":"%s","y":"%s"}`,
-		base64url.EncodeToString(x), base64url.EncodeToString(y))
-	return PublicKey{key: key, canonical: canonical, thumbprint: Digest([]byte(canonical))}, nil
+	thumbprint, err := described.Thumbprint(crypto.SHA256)
+	if err != nil {
+		return PublicKey{}, fmt.Errorf("describe key: %w", err)
+	}
+	canonical, err := json.Marshal(described)
+	if err != nil {
+		return PublicKey{}, fmt.Errorf("describe key: %w", err)
+	}
+	return PublicKey{key: key, canonical: string(canonical), thumbprint: base64url.EncodeToString(thumbprint)}, nil
 }
 
 // JWK returns the key as a canonical JWK (RFC 7638) without further members.
@@ -99,12 +107,16 @@ func (k PublicKey) Algorithm() string { return ES256 }
 
 // Published returns the key as a member of a JWK set, with kid, alg and use.
 func (k PublicKey) Published() (json.RawMessage, error) {
-	var members map[string]string
-	if err := json.Unmarshal([]byte(k.canonical), &members); err != nil {
+	published, err := jwk.FromRaw(k.key)
+	if err != nil {
 		return nil, fmt.Errorf("publish key: %w", err)
 	}
-	members["kid"], members["alg"], members["use"] = k.thumbprint, ES256, "sig"
-	return json.Marshal(members)
+	err = errors.Join(published.Set(jwk.KeyIDKey, k.thumbprint),
+		published.Set(jwk.AlgorithmKey, jwa.ES256), published.Set(jwk.KeyUsageKey, jwk.ForSignature))
+	if err != nil {
+		return nil, fmt.Errorf("publish key: %w", err)
+	}
+	return json.Marshal(published)
 }
 
 // decode reads base64url without padding. (encoding/base64 skips line breaks.)

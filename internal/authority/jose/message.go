@@ -19,10 +19,9 @@ const MaxLength = 8 << 10
 // Message is a parsed JWS whose header is acceptable. Nothing of it may be
 // believed before Verify.
 type Message struct {
-	header    Header
-	claims    Claims
-	signed    string // header "." payload, as sent
-	signature []byte
+	header  Header
+	claims  Claims
+	compact []byte
 }
 
 // Header is what we read and write of a protected header.
@@ -35,22 +34,25 @@ type Header struct {
 // forbiddenHeaders name a key or a rule of the sender's own choice.
 var forbiddenHeaders = []string{"jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256", "crit", "b64", "zip", "enc"}
 
-// Parse splits a compact JWS and checks the shape of its header and claims.
+// Parse splits a compact JWS and checks the shape of its header and claims, more
+// strictly than a library for everybody can: of two members of one name, say,
+// another reader might believe the other.
 func Parse(compact string) (*Message, error) {
 	if len(compact) > MaxLength {
 		return nil, fmt.Errorf("parse JWS: longer than %d bytes", MaxLength)
 	}
-	parts := strings.Split(compact, ".")
-	if len(parts) != 3 {
+	if strings.Count(compact, ".") != 2 {
+		return nil, errors.New("parse JWS: not three parts")
+	}
+	protected, payload, signature, err := jws.SplitCompactString(compact)
+	if err != nil {
 		return nil, errors.New("parse JWS: not three parts")
 	}
 	var raw [3][]byte
-	for i, part := range parts {
-		decoded, err := decode(part)
-		if err != nil {
+	for i, part := range [][]byte{protected, payload, signature} {
+		if raw[i], err = decode(string(part)); err != nil {
 			return nil, errors.New("parse JWS: a part is not base64url")
 		}
-		raw[i] = decoded
 	}
 	header, err := parseHeader(raw[0])
 	if err != nil {
@@ -60,12 +62,7 @@ func Parse(compact string) (*Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse JWS claims: %w", err)
 	}
-	return &Message{
-		header:    header,
-		claims:    Claims{members: claims},
-		signed:    compact[:len(parts[0])+1+len(parts[1])],
-		signature: raw[2],
-	}, nil
+	return &Message{header: header, claims: Claims{members: claims}, compact: []byte(compact)}, nil
 }
 
 func parseHeader(data []byte) (Header, error) {
@@ -105,11 +102,7 @@ func (m *Message) Verify(key PublicKey) (Claims, error) {
 	if m.header.KeyID != "" && m.header.KeyID != key.Thumbprint() {
 		return Claims{}, errors.New("verify JWS: the header names another key")
 	}
-	verifier, err := jws.NewVerifier(jwa.ES256)
-	if err != nil {
-		return Claims{}, fmt.Errorf("verify JWS: %w", err)
-	}
-	if err := verifier.Verify([]byte(m.signed), m.signature, key.key); err != nil {
+	if _, err := jws.Verify(m.compact, jws.WithKey(jwa.ES256, key.key)); err != nil {
 		return Claims{}, errors.New("verify JWS: the signature does not fit the key")
 	}
 	return m.claims, nil
@@ -118,22 +111,18 @@ func (m *Message) Verify(key PublicKey) (Claims, error) {
 // Sign returns claims, which must marshal to an object, as a compact JWS by key.
 // The header's algorithm is ES256, and its kid the one given.
 func Sign(key *ecdsa.PrivateKey, keyID, typ string, claims any) (string, error) {
-	header, err := json.Marshal(map[string]string{"alg": ES256, "kid": keyID, "typ": typ})
-	if err != nil {
-		return "", fmt.Errorf("sign JWS: %w", err)
-	}
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", fmt.Errorf("sign JWS: %w", err)
 	}
-	signed := base64url.EncodeToString(header) + "." + base64url.EncodeToString(payload)
-	signer, err := jws.NewSigner(jwa.ES256)
+	header := jws.NewHeaders()
+	err = errors.Join(header.Set(jws.KeyIDKey, keyID), header.Set(jws.TypeKey, typ))
 	if err != nil {
 		return "", fmt.Errorf("sign JWS: %w", err)
 	}
-	signature, err := signer.Sign([]byte(signed), key)
+	compact, err := jws.Sign(payload, jws.WithKey(jwa.ES256, key, jws.WithProtectedHeaders(header)))
 	if err != nil {
 		return "", fmt.Errorf("sign JWS: %w", err)
 	}
-	return signed + "." + base64url.EncodeToString(signature), nil
+	return string(compact), nil
 }
