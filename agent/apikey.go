@@ -6,17 +6,14 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"io/fs"
 	"path/filepath"
-	"strings"
+
+	"github.com/lanyardhq/lanyard/internal/privatefile"
 )
 
 // apiKeyFile is where the local API's key is kept, in the state folder.
 const apiKeyFile = "local-api-key"
-
-// maxAPIKeyFile bounds what is read of it.
-const maxAPIKeyFile = 4 << 10
 
 // apiKey guards the local API. Only its hash is held, so that it cannot be
 // printed.
@@ -38,49 +35,13 @@ func openAPIKey(configured, stateDir string) (key apiKey, path string, err error
 		return newAPIKey(configured), "", nil
 	}
 	path = filepath.Join(stateDir, apiKeyFile)
-	content, err := readPrivate(path)
-	if errors.Is(err, os.ErrNotExist) {
-		content = []byte(rand.Text() + "\n")
-		err = writePrivate(path, content)
+	text, err := privatefile.Read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		text = rand.Text()
+		err = privatefile.Create(path, text)
 	}
 	if err != nil {
-		return apiKey{}, "", fmt.Errorf("open local API key: %w", err)
-	}
-	text := strings.TrimSpace(string(content))
-	if text == "" {
-		return apiKey{}, "", fmt.Errorf("open local API key: %s is empty; remove it to have a new one made", path)
+		return apiKey{}, "", fmt.Errorf("open local API key: %w; if others may know it, remove it to have a new one made", err)
 	}
 	return newAPIKey(text), path, nil
-}
-
-// readPrivate reads a file that only its owner may read.
-func readPrivate(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s has mode %v, so others may know the key; remove it to have a new one made", path, mode)
-	}
-	return io.ReadAll(io.LimitReader(f, maxAPIKeyFile))
-}
-
-// writePrivate makes a file that appears whole or not at all, for its owner only.
-func writePrivate(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone after the rename
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
-	"github.com/lanyardhq/lanyard/internal/authority/privatefile"
+	"github.com/lanyardhq/lanyard/internal/privatefile"
 )
 
 // Limits of a request.

@@ -8,8 +8,8 @@ import (
 	"net/http"
 
 	"github.com/lanyardhq/lanyard/internal/authority/jose"
-	"github.com/lanyardhq/lanyard/internal/authority/privatefile"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/privatefile"
 )
 
 // roleAdministrator is the role of the first administrator's token: everything.

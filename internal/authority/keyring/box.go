@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/lanyardhq/lanyard/internal/authority/privatefile"
+	"github.com/lanyardhq/lanyard/internal/privatefile"
 )
 
 // boxKeyBytes is the length of an AES-256 key.
