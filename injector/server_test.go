@@ -166,6 +166,14 @@ func inPhase(p phase) func(*conn) bool {
 	}
 }
 
+// atRest is the phase of a connection on which nothing is under way: the peers can
+// have seen what was sent before its goroutines wait for more.
+func atRest(c *conn) bool {
+	request, _ := c.requests.watch.load(0)
+	response, _ := c.responses.watch.load(0)
+	return request == phaseReading && response == phaseReading
+}
+
 func TestSlowHead(t *testing.T) {
 	w := newWorld(t, shortLimits)
 	client, _ := w.pair()
@@ -188,12 +196,14 @@ func TestIdleConnectionEnds(t *testing.T) {
 	upstream.send(ok)
 	client.expect(ok)
 	w.use(workload.Injected)
+	w.waitFor("it is atRest", atRest)
 	w.pass(390 * time.Second)
 	client.send(get + "\r\n")
 	upstream.expect(get + bearer + "\r\n")
 	upstream.send(ok)
 	client.expect(ok)
 	w.use(workload.Injected)
+	w.waitFor("it is atRest", atRest)
 	w.pass(390 * time.Second)
 	if n := w.server.Open(); n != 1 {
 		t.Fatalf("%d connections are open", n)
@@ -220,9 +230,11 @@ func TestIdleRelayLastsLonger(t *testing.T) {
 	client, upstream := w.pair()
 	client.send("\x16")
 	upstream.expect("\x16")
+	w.waitFor("it is atRest", atRest)
 	w.pass(490 * time.Second)
 	client.send("x")
 	upstream.expect("x")
+	w.waitFor("it is atRest", atRest)
 	w.pass(490 * time.Second)
 	upstream.send("y")
 	client.expect("y")
@@ -257,12 +269,13 @@ func TestStalledWriteIsReset(t *testing.T) {
 // A decision that takes too long ends as token_unavailable, and the next one has
 // its own time.
 func TestSlowDecision(t *testing.T) {
-	first := true
+	first, asked := true, make(chan struct{})
 	w := newWorld(t, shortLimits, with(ledger(open)), func(w *world, _ *Config) {
 		get := w.getToken
 		w.getToken = func(ctx context.Context, r token.Request) (token.Token, error) {
 			if first {
 				first = false
+				close(asked)
 				<-ctx.Done()
 			}
 			if ctx.Err() != nil {
@@ -273,7 +286,7 @@ func TestSlowDecision(t *testing.T) {
 	})
 	client, upstream := w.pair()
 	client.send(get + "\r\n")
-	w.waitFor("a token is awaited", inPhase(phaseDeciding))
+	<-asked // before that, the same phase is attribution's
 	w.pass(210 * time.Second)
 	upstream.expect(get + "\r\n")
 	upstream.send(ok)
