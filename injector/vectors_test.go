@@ -4,21 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	nethttp "net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 
 	"github.com/lanyardhq/lanyard/internal/workload"
+	"github.com/lanyardhq/lanyard/test/lab"
 )
-
-// vectorFile is a corpus of requests that a strict parser accepts or refuses,
-// beside the repository.
-const vectorFile = "../../shared/vectors/http1/llhttp.json"
 
 // vectorExceptions are the requests that the corpus refuses and we forward with
 // a token, each with the reason.
@@ -60,12 +55,10 @@ func TestRefusedVectorsGetNoToken(t *testing.T) {
 	}
 }
 
+// readVectors reads a corpus of requests that a strict parser accepts or refuses.
 func readVectors(t *testing.T) (all []vector) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.FromSlash(vectorFile))
-	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("left out: %s is not there", vectorFile)
-	}
+	b, err := os.ReadFile(lab.Shared(t, "vectors", "http1", "llhttp.json"))
 	must(t, err)
 	must(t, json.Unmarshal(b, &all))
 	return all
