@@ -56,7 +56,8 @@ type Agent struct {
 	injector   *injector.Server
 	key        apiKey
 
-	mu        sync.Mutex // guards what a reload replaces
+	closing   sync.Mutex // held to compute what the kernel closes and to tell it: the later wins
+	mu        sync.Mutex // guards what a reload replaces:
 	sources   sourceSet
 	facts     attribution.Facts
 	localName string // identity of callers with the API key
@@ -279,6 +280,8 @@ func (a *Agent) closeParts() error {
 // closeKnown tells the kernel which addresses belong to destinations that fail
 // closed, whenever the configuration or the resolver's answers have changed.
 func (a *Agent) closeKnown() {
+	a.closing.Lock()
+	defer a.closing.Unlock()
 	known := closedDestinations(a.registry.Current().Destinations(), a.resolver.Known())
 	if err := a.probe.SetClosed(known); err != nil {
 		a.log.Warn("the fail policy does not cover every address", "error", err)

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/lanyardhq/lanyard/internal/probe"
@@ -29,13 +30,13 @@ func closedDestinations(destinations []*workload.Destination, known map[string][
 }
 
 func addressesOf(d *workload.Destination, known map[string][]netip.Addr) []netip.Prefix {
-	prefixes := d.Addresses
+	prefixes := slices.Clone(d.Addresses)
 	for _, host := range d.Hosts {
 		if literal, err := netip.ParseAddr(host); err == nil {
-			prefixes = append(prefixes[:len(prefixes):len(prefixes)], netip.PrefixFrom(literal, literal.BitLen()))
+			prefixes = append(prefixes, netip.PrefixFrom(literal, literal.BitLen()))
 		}
 		for _, addr := range known[host] {
-			prefixes = append(prefixes[:len(prefixes):len(prefixes)], netip.PrefixFrom(addr, addr.BitLen()))
+			prefixes = append(prefixes, netip.PrefixFrom(addr, addr.BitLen()))
 		}
 	}
 	return prefixes
