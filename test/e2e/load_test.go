@@ -6,21 +6,15 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 
+	"github.com/lanyardhq/lanyard/test/clients"
 	"github.com/lanyardhq/lanyard/test/lab"
 )
 
 // load is a program that makes requests, one after another on connections of both
 // kinds, until it is told to stop.
-type load struct {
-	cmd    *exec.Cmd
-	output logBuffer
-	ended  chan struct{}
-	once   sync.Once
-}
+type load struct{ *process }
 
 // loadResult is what a load counted.
 type loadResult struct {
@@ -41,33 +35,20 @@ done
 `
 
 // startLoad starts the load and waits for nothing.
-func (w *world) startLoad(url string) *load {
+func (w *world) startLoad(url string) load {
 	w.t.Helper()
-	l := &load{cmd: w.program("/bin/sh", "-c", loadScript), ended: make(chan struct{})}
-	l.cmd.Env = append(l.cmd.Env, "URL="+url, "CURL="+realClient(w.t, "curl").Executable(w.t))
-	l.cmd.Stdout, l.cmd.Stderr = &l.output, &l.output
-	if err := w.place().Start(l.cmd); err != nil {
-		w.t.Fatal(err)
-	}
-	go func() {
-		_ = l.cmd.Wait() // the result is in its output
-		close(l.ended)
-	}()
-	w.t.Cleanup(func() { l.stop() })
-	return l
+	// Not a program of the world: those have a limit, and a load runs as long as
+	// the test needs it.
+	cmd := exec.Command("/bin/sh", "-c", loadScript)
+	cmd.Env = append(clients.Environment(w.folder), "URL="+url, "CURL="+realClient(w.t, "curl").Executable(w.t))
+	return load{startProcess(w.t, w.place(), "load", cmd)}
 }
 
-func (l *load) stop() {
-	l.once.Do(func() {
-		_ = l.cmd.Process.Signal(syscall.SIGTERM) // the shell ends after its current curl
-		<-l.ended
-	})
-}
-
-// finish stops the load and returns what it counted.
-func (l *load) finish(t *testing.T) loadResult {
+// finish stops the load, which ends after its current curl, and returns what it
+// counted.
+func (l load) finish(t *testing.T) loadResult {
 	t.Helper()
-	l.stop()
+	l.stop(t)
 	result := loadResult{output: l.output.String()}
 	last := result.output[strings.LastIndex(strings.TrimSpace(result.output), "\n")+1:]
 	if _, err := fmt.Sscanf(last, "result %d %d", &result.succeeded, &result.failed); err != nil {
@@ -76,7 +57,7 @@ func (l *load) finish(t *testing.T) loadResult {
 	return result
 }
 
-// waitForDestination makes requests until one is counted under a destination: the
+// waitForDestination waits until a request is counted under a destination: the
 // configuration that names it is then in force.
 func (w *world) waitForDestination(name string) {
 	w.t.Helper()
