@@ -80,9 +80,11 @@ func (s *Settings) check() error {
 		checkURL("LANYARD_OPERATOR_BASE", s.OperatorBase),
 		checkAbsolute("LANYARD_STATE_DIR", s.StateDir),
 		checkAbsolute("LANYARD_BPFFS", s.BPFFS),
-		checkListener("LANYARD_METRICS", s.Metrics),
 		checkChoice("LANYARD_LOG_LEVEL", s.LogLevel, "debug", "info", "warn", "error"),
 		checkChoice("LANYARD_LOG_FORMAT", s.LogFormat, "text", "json"),
+	}
+	if s.Metrics != "" {
+		errs = append(errs, checkListener("LANYARD_METRICS", s.Metrics))
 	}
 	for _, address := range s.LocalAPI {
 		errs = append(errs, checkListener("LANYARD_LOCAL_API", address))
@@ -116,9 +118,6 @@ func checkAbsolute(name, value string) error {
 }
 
 func checkListener(name, value string) error {
-	if value == "" {
-		return nil
-	}
 	if _, err := netip.ParseAddrPort(value); err != nil {
 		return fmt.Errorf("%s %q is no address with a port; write one like 127.0.0.1:3013, or off", name, value)
 	}

@@ -62,27 +62,28 @@ func TestOperatorBase(t *testing.T) {
 }
 
 func TestSettingsRefuse(t *testing.T) {
-	for name, value := range map[string]string{
-		"LANYARD_AUTHORITY_URL": "authority:8700",
-		"LANYARD_OPERATOR_BASE": "https://user:hunter2@o/operator",
-		"MIM_OPERATOR_BASE":     "ftp://o",
-		"LANYARD_STATE_DIR":     "state",
-		"LANYARD_LOCAL_API":     "localhost",
-		"LANYARD_LOCAL_SOCKET":  "agent.sock",
-		"LANYARD_METRICS":       ":3014",
-		"LANYARD_LOG_LEVEL":     "loud",
-		"LANYARD_LOG_FORMAT":    "xml",
-		"LANYARD_CGROUP":        "x",
-		"LANYARD_INSTANCE":      "../x",
-		"LANYARD_BPFFS":         "b",
+	for _, tc := range []struct{ name, value string }{
+		{"LANYARD_AUTHORITY_URL", "authority:8700"},
+		{"LANYARD_OPERATOR_BASE", "https://user:hunter2@o/operator"},
+		{"MIM_OPERATOR_BASE", "ftp://o"},
+		{"LANYARD_STATE_DIR", "state"},
+		{"LANYARD_LOCAL_API", "localhost"},
+		{"LANYARD_LOCAL_API", "127.0.0.1:3013,"}, // nothing is every address
+		{"LANYARD_LOCAL_SOCKET", "agent.sock"},
+		{"LANYARD_METRICS", ":3014"},
+		{"LANYARD_LOG_LEVEL", "loud"},
+		{"LANYARD_LOG_FORMAT", "xml"},
+		{"LANYARD_CGROUP", "x"},
+		{"LANYARD_INSTANCE", "../x"},
+		{"LANYARD_BPFFS", "b"},
 	} {
-		s, err := ReadSettings(map[string]string{name: value})
+		s, err := ReadSettings(map[string]string{tc.name: tc.value})
 		if err == nil {
 			err = s.Complete()
 		}
-		name = strings.Replace(name, "MIM_", "LANYARD_", 1)
+		name := strings.Replace(tc.name, "MIM_", "LANYARD_", 1)
 		if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%s=%s: %v", name, value, err)
+			t.Errorf("%s=%s: %v", tc.name, tc.value, err)
 		}
 	}
 }
