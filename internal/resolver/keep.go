@@ -30,7 +30,7 @@ func (r *Resolver) Keep(hosts []string) {
 
 	r.mu.Lock()
 	for _, host := range r.kept {
-		if !names[host] {
+		if _, still := slices.BinarySearch(kept, host); !still {
 			(*r.names.Load())[host].kept.Store(false)
 		}
 	}

@@ -148,6 +148,23 @@ func TestKeptNamesAreNotEvicted(t *testing.T) {
 	}
 }
 
+// A name that a longer list pushed out can be evicted, or else there would be a
+// time when none can.
+func TestNameBeyondTheBoundIsKeptNoMore(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *Resolver, z *zone) {
+		r.Keep([]string{"z.example"})
+		hosts := []string{"z.example"}
+		for n := range maxKept {
+			hosts = append(hosts, fmt.Sprintf("h%d.example", n))
+		}
+		r.Keep(hosts)
+		synctest.Wait()
+		if n := (*r.names.Load())["z.example"]; n.kept.Load() || len(r.keptNames()) != maxKept {
+			t.Errorf("%d names kept, the one beyond the bound among them: %v", len(r.keptNames()), n.kept.Load())
+		}
+	})
+}
+
 func TestLookupsAtOnceAreBounded(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *Resolver, z *zone) {
 		z.delay = time.Second

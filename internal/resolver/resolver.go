@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -144,7 +145,7 @@ func (r *Resolver) Addresses(ctx context.Context, host string) ([]netip.Addr, er
 		}
 		return nil, fmt.Errorf("look up %q: %w", host, err)
 	}
-	return append([]netip.Addr(nil), known.latest...), nil
+	return slices.Clone(known.latest), nil
 }
 
 // name returns what is remembered of a name, and makes room for it if need be.
