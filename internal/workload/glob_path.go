@@ -90,36 +90,46 @@ func (p pathGlob) match(path string) bool {
 	if !strings.HasPrefix(path, "/") {
 		return false
 	}
-	var names []string
-	if path != "/" {
-		names = strings.Split(path[1:], "/")
+	rest := path // from a slash on, or empty
+	if path == "/" {
+		rest = ""
 	}
-	component, pos := 0, 0
-	stars, starsPos := -1, 0
-	for pos < len(names) {
+	component := 0
+	stars, starsRest := -1, ""
+	for rest != "" {
 		if component < len(p.components) {
 			c := p.components[component]
 			if c.stars {
-				stars, starsPos = component, pos
+				stars, starsRest = component, rest
 				component++
 				continue
 			}
-			if c.name.match(names[pos]) {
+			if name, after := firstName(rest); c.name.match(name) {
 				component++
-				pos++
+				rest = after
 				continue
 			}
 		}
 		if stars < 0 {
 			return false
 		}
-		starsPos++
-		component, pos = stars+1, starsPos
+		_, starsRest = firstName(starsRest)
+		component, rest = stars+1, starsRest
 	}
 	for component < len(p.components) && p.components[component].stars {
 		component++
 	}
 	return component == len(p.components)
+}
+
+// firstName returns the name after a path's first slash, and the path from the
+// next one on.
+func firstName(path string) (name, rest string) {
+	name = path[1:]
+	if end := strings.IndexByte(name, '/'); end >= 0 {
+		return name[:end], name[end:]
+	}
+	return name, ""
 }
 
 // literal returns the one path that the pattern stands for, if it is only one.
