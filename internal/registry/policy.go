@@ -28,35 +28,25 @@ type hostPort struct {
 // nil if none matches, and *workload.AmbiguousError if several match equally
 // well.
 func (p *Policy) Identify(process *workload.Process) (*workload.Identity, error) {
-	var best []*workload.Identity
-	var rank workload.Specificity
+	var best *workload.Identity
+	var rank workload.Specificity // the zero one is below that of every match
+	var ties []string
 	for _, identity := range p.identities {
 		r, ok := identity.Selector.Specificity(process)
 		if !ok {
 			continue
 		}
-		c := 1
-		if len(best) > 0 {
-			c = r.Compare(rank)
-		}
-		switch {
+		switch c := r.Compare(rank); {
 		case c > 0:
-			best, rank = append(best[:0], identity), r
+			best, rank, ties = identity, r, nil
 		case c == 0:
-			best = append(best, identity)
+			ties = append(ties, identity.Name)
 		}
 	}
-	switch len(best) {
-	case 0:
-		return nil, nil
-	case 1:
-		return best[0], nil
+	if ties != nil {
+		return nil, &workload.AmbiguousError{Image: process.Image, Identities: append([]string{best.Name}, ties...)}
 	}
-	names := make([]string, len(best))
-	for i, identity := range best {
-		names[i] = identity.Name
-	}
-	return nil, &workload.AmbiguousError{Image: process.Image, Identities: names}
+	return best, nil
 }
 
 // Destination returns the destination that a host and a port are registered

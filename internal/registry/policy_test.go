@@ -191,6 +191,21 @@ func TestTieNamesBoth(t *testing.T) {
 	}
 }
 
+func TestIdentifyDoesNotAllocate(t *testing.T) {
+	p := mustCompile(t, []IdentitySpec{
+		identity("exact", workload.SelectorSpec{Executables: []string{"/bin/a"}, Users: []string{"root"}}),
+		identity("wide", workload.SelectorSpec{Executables: []string{"/**"}, Cgroups: []string{"/s.slice"}, SystemdUnits: []string{"*.service"}}),
+	})
+	process := &workload.Process{Executable: "/bin/a", Cgroup: "/s.slice/u.service", SystemdUnit: "u.service"}
+	if n := testing.AllocsPerRun(100, func() {
+		if id, err := p.Identify(process); id == nil || err != nil {
+			t.Errorf("got %v, %v", id, err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestWatch(t *testing.T) {
 	at := func(name string, ports []int, addresses []string, hosts ...string) DestinationSpec {
 		return DestinationSpec{Name: name, Hosts: hosts, Ports: ports, Addresses: addresses, Identities: []string{"billing"}}

@@ -37,6 +37,7 @@ type Selector struct {
 // condition is one kind with its values.
 type condition struct {
 	kind   SelectorKind
+	place  int // of the kind among SelectorKinds
 	values []value
 }
 
@@ -199,21 +200,16 @@ func (s Selector) Condition() Condition {
 			c.UIDs = append(c.UIDs, v.id)
 		}
 	}
-	cgroup, unit := s.condition(KindCgroup), s.condition(KindSystemdUnit)
-	if cgroup == nil && unit == nil {
-		return c
-	}
-	c.Cgroup = func(path string) bool {
-		p := &Process{Cgroup: path, SystemdUnit: SystemdUnit(path)}
-		for _, condition := range []*condition{cgroup, unit} {
-			if condition == nil {
-				continue
-			}
-			if _, ok := condition.best(p); !ok {
-				return false
-			}
+	var where Selector
+	for _, condition := range s.conditions {
+		if condition.kind == KindCgroup || condition.kind == KindSystemdUnit {
+			where.conditions = append(where.conditions, condition)
 		}
-		return true
+	}
+	if len(where.conditions) > 0 {
+		c.Cgroup = func(path string) bool {
+			return where.Match(&Process{Cgroup: path, SystemdUnit: SystemdUnit(path)})
+		}
 	}
 	return c
 }

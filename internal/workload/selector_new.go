@@ -80,12 +80,13 @@ func (e SelectorErrors) Error() string {
 func NewSelector(spec SelectorSpec, accounts Accounts) (Selector, error) {
 	var s Selector
 	var wrong SelectorErrors
-	for _, kind := range SelectorKinds() {
+	for place, kind := range SelectorKinds() {
 		texts := spec.texts(kind)
 		if texts == nil {
 			continue
 		}
 		c, errs := newCondition(kind, texts, accounts)
+		c.place = place
 		s.conditions = append(s.conditions, c)
 		wrong = append(wrong, errs...)
 	}

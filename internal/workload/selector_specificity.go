@@ -1,6 +1,9 @@
 package workload
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // Specificity says how closely a selector describes a process that it matches.
 // Specificities are totally ordered by Compare:
@@ -22,15 +25,7 @@ type Specificity struct {
 // Compare returns -1, 0 or 1 if s is less specific than t, equally specific or
 // more specific.
 func (s Specificity) Compare(t Specificity) int {
-	if c := cmp.Compare(s.kinds, t.kinds); c != 0 {
-		return c
-	}
-	for i, weight := range s.weights {
-		if c := cmp.Compare(weight, t.weights[i]); c != 0 {
-			return c
-		}
-	}
-	return 0
+	return cmp.Or(cmp.Compare(s.kinds, t.kinds), slices.Compare(s.weights[:], t.weights[:]))
 }
 
 // Specificity returns how closely the selector describes the process, and false
@@ -46,16 +41,7 @@ func (s Selector) Specificity(p *Process) (Specificity, bool) {
 		sum.kinds++
 		// One more than the value's own weight: a pattern that fixes nothing
 		// still beats a kind that is not named.
-		sum.weights[kindIndex(c.kind)] = weight + 1
+		sum.weights[c.place] = weight + 1
 	}
 	return sum, sum.kinds > 0
-}
-
-func kindIndex(kind SelectorKind) int {
-	for i, k := range SelectorKinds() {
-		if k == kind {
-			return i
-		}
-	}
-	return -1
 }
