@@ -8,16 +8,31 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // MaxBytes bounds a secret file.
 const MaxBytes = 4096
 
+// newPrefix begins the name of a file that is still being written.
+const newPrefix = ".new-"
+
 // Read returns the file's content without surrounding white space. A file that
 // its group or others may access, that is not regular, too large, or empty is an
 // error that names the file and what to do. A missing one is fs.ErrNotExist.
 func Read(path string) (string, error) {
-	f, err := os.Open(path)
+	return read(path, 0o077)
+}
+
+// ReadShared is Read of a file that others may read too, as somebody else made it:
+// a secret that was mounted, say.
+func ReadShared(path string) (string, error) {
+	return read(path, 0)
+}
+
+func read(path string, forbidden fs.FileMode) (string, error) {
+	// Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", fmt.Errorf("read secret file: %w", err)
 	}
@@ -29,7 +44,7 @@ func Read(path string) (string, error) {
 	if !info.Mode().IsRegular() {
 		return "", fmt.Errorf("read secret file %s: not a regular file", path)
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+	if mode := info.Mode().Perm(); mode&forbidden != 0 {
 		return "", fmt.Errorf("read secret file %s: mode %04o lets others in; run chmod 600 on it", path, mode)
 	}
 	content, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
@@ -58,7 +73,7 @@ func Create(path, secret string) error {
 
 func create(path, secret string) (err error) {
 	dir := filepath.Dir(path)
-	temporary, err := os.CreateTemp(dir, ".new-*") // mode 0600
+	temporary, err := os.CreateTemp(dir, newPrefix+"*") // mode 0600
 	if err != nil {
 		return fmt.Errorf("%w; the folder must be writable for user id %d", err, os.Geteuid())
 	}
@@ -84,4 +99,23 @@ func syncFolder(dir string) error {
 		return err
 	}
 	return errors.Join(f.Sync(), f.Close())
+}
+
+// RemoveLeftovers removes what a Create in this folder left that was cut off. It
+// is for who knows that nobody else is in the middle of one.
+func RemoveLeftovers(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("remove leftovers: %w", err)
+	}
+	var errs []error
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), newPrefix) {
+			errs = append(errs, os.Remove(filepath.Join(dir, entry.Name())))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("remove leftovers: %w", err)
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -31,6 +32,41 @@ func TestCreateThenRead(t *testing.T) {
 	}
 }
 
+func TestRemoveLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	if err := Create(filepath.Join(dir, "secret"), "s3cret"); err != nil {
+		t.Fatal(err)
+	}
+	cutOff, err := os.CreateTemp(dir, newPrefix+"*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cutOff.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := RemoveLeftovers(dir); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 || entries[0].Name() != "secret" {
+		t.Errorf("left: %v, %v", entries, err)
+	}
+	if err := RemoveLeftovers(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no folder: %v", err)
+	}
+}
+
+// TestReadDoesNotWait: nobody writes to the FIFO.
+func TestReadDoesNotWait(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(path); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestReadRefuses(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, content string, mode os.FileMode) string {
@@ -53,6 +89,14 @@ func TestReadRefuses(t *testing.T) {
 	} {
 		if _, err := Read(path); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+	if got, err := ReadShared(filepath.Join(dir, "others")); err != nil || got != "hunter2" {
+		t.Errorf("shared: %q, %v", got, err)
+	}
+	for _, name := range []string{"blank", "large", "none"} {
+		if _, err := ReadShared(filepath.Join(dir, name)); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("shared, %s: %v", name, err)
 		}
 	}
 	if err := Create("/sys/secret", "hunter2"); err == nil || !strings.Contains(err.Error(), "must be writable") || strings.Contains(err.Error(), "hunter2") {
