@@ -33,7 +33,7 @@ var ours = []struct {
 	{"bpf", nil, "the kernel half does not know the other half"},
 	{"internal/workload", nil, "everybody speaks the domain; what it imported, everybody would import"},
 	{"internal/token", nil, "what a token is and how it is kept warm does not hang on who asks"},
-	{"internal/token/operator", []string{"internal/token"},
+	{"internal/token/operator", []string{"internal/token", "internal/privatefile"},
 		"a source talks to its issuer over the wire, never to the issuer's code"},
 	{"internal/telemetry", []string{"internal/workload"},
 		"what is recorded are facts about a token, so it has no way to see one"},

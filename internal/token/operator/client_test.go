@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lanyardhq/lanyard/internal/privatefile"
 	"github.com/lanyardhq/lanyard/internal/token"
 )
 
@@ -172,10 +173,10 @@ func TestBadTickets(t *testing.T) {
 		"expired":     {goodTicket, func(k *ticket) { k.expired = true }, []string{"expired"}},
 		"used up":     {goodTicket, func(k *ticket) { k.uses = 0 }, []string{"used up"}},
 		"deactivated": {goodTicket, func(k *ticket) { k.deactivated = true }, []string{"deactivated"}},
-		"empty":       {" \n", nil, []string{"one ticket on one line"}},
+		"empty":       {" \n", nil, []string{"empty"}},
 		"two lines":   {goodTicket + "\n" + goodTicket, nil, []string{"one ticket on one line"}},
-		"too large":   {strings.Repeat("x", maxTicket+1), nil, []string{"one ticket on one line"}},
-		"enormous":    {strings.Repeat("x", maxStateFile+1), nil, []string{"larger than"}},
+		"too large":   {strings.Repeat("x", privatefile.MaxBytes+1), nil, []string{"longer than"}},
+		"enormous":    {strings.Repeat("x", 1<<20), nil, []string{"longer than"}},
 	}
 	for name, k := range cases {
 		t.Run(name, func(t *testing.T) {

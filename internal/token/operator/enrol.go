@@ -7,18 +7,15 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"strings"
 	"time"
 
+	"github.com/lanyardhq/lanyard/internal/privatefile"
 	"github.com/lanyardhq/lanyard/internal/token"
 )
 
-const (
-	maxTicket = 4 << 10
-	// refusalPause is how long a refused enrolment is not tried again, whoever
-	// asks: several keys of a cache, and the local API, share one client.
-	refusalPause = time.Second
-)
+// refusalPause is how long a refused enrolment is not tried again, whoever asks:
+// several keys of a cache, and the local API, share one client.
+const refusalPause = time.Second
 
 // errClosed says that a client was used after Close.
 var errClosed = errors.New("operator client is closed")
@@ -92,8 +89,7 @@ func (c *Client) recallOrRegister(ctx context.Context) (*member, error) {
 	case e == nil:
 		return c.register(ctx, k)
 	case k == nil:
-		return nil, fmt.Errorf("read private key: %s has an enrolment but no %s; restore it, or remove the folder and enrol anew with a fresh ticket",
-			c.config.StateDir, keyFile)
+		return nil, fmt.Errorf("read private key: %s has an enrolment but no %s; %s", c.config.StateDir, keyFile, startAnew)
 	case e.Base != c.config.Base:
 		return nil, fmt.Errorf("%w: %s holds workload %s of %s, but the operator base is now %s; set the base back, or name another state folder and a ticket of the new operator",
 			ErrOtherBase, c.config.StateDir, e.WorkloadID, e.Base, c.config.Base)
@@ -153,26 +149,17 @@ func (c *Client) readTicket() (string, error) {
 	if path == "" {
 		return "", fmt.Errorf("%w: no ticket file is configured and %s holds no enrolment", token.ErrNotEnrolled, c.config.StateDir)
 	}
-	data, err := readBounded(path, false)
+	ticket, err := privatefile.ReadShared(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("%w: there is no ticket file %s; make a ticket (lanyard ticket create) and write it there", token.ErrNotEnrolled, path)
 	}
 	if err != nil {
 		return "", fmt.Errorf("%w: read ticket file: %w", token.ErrNotEnrolled, err)
 	}
-	ticket := strings.TrimSpace(string(data))
-	if !isTicket(ticket) {
+	if !isWord(ticket) {
 		return "", fmt.Errorf("%w: ticket file %s does not hold one ticket on one line", token.ErrNotEnrolled, path)
 	}
 	return ticket, nil
-}
-
-// isTicket reports whether text can be a ticket: one printable word.
-func isTicket(text string) bool {
-	if text == "" || len(text) > maxTicket {
-		return false
-	}
-	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // explainRefusal says what a refused enrolment can mean, which the authority on

@@ -72,14 +72,9 @@ func numericDate(seconds float64) (time.Time, error) {
 
 // isName reports whether an id given by the authority can stand in a log line, a
 // claim or a file.
-func isName(id string) bool {
-	if id == "" || len(id) > maxNameLength {
-		return false
-	}
-	for i := range len(id) {
-		if id[i] <= ' ' || id[i] > '~' {
-			return false
-		}
-	}
-	return true
+func isName(id string) bool { return len(id) <= maxNameLength && isWord(id) }
+
+// isWord reports whether text is one word of printable ASCII.
+func isWord(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
 )
@@ -57,13 +58,13 @@ func describeKey(private *ecdsa.PrivateKey) (*key, error) {
 	return &key{private: private, public: text, thumbprint: base64.RawURLEncoding.EncodeToString(thumbprint)}, nil
 }
 
-// encode returns the private key as PKCS #8 in PEM.
-func (k *key) encode() ([]byte, error) {
+// encode returns the private key as PKCS #8 in PEM, without a line break at its end.
+func (k *key) encode() (string, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(k.private)
 	if err != nil {
-		return nil, fmt.Errorf("encode key: %w", err)
+		return "", fmt.Errorf("encode key: %w", err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}), nil
+	return strings.TrimSpace(string(pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}))), nil
 }
 
 // decodeKey reads what encode wrote. Its errors say nothing of the content.

@@ -37,8 +37,8 @@ func TestLeftoverOfAWrite(t *testing.T) {
 	if err := os.MkdirAll(config.StateDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{keyFile, enrolmentFile} {
-		writeFile(t, filepath.Join(config.StateDir, name+newSuffix), "half of i")
+	for _, name := range []string{".new-1", ".new-2"} { // as privatefile calls them
+		writeFile(t, filepath.Join(config.StateDir, name), "half of i")
 	}
 	fetch(t, newClient(t, config))
 	assertPrivateFiles(t, config.StateDir)
