@@ -121,8 +121,12 @@ func (c *conn) lose(ex *exchange) error {
 	return errUpstreamGone
 }
 
-// refuse answers the request that is being read with what the parser says.
-func (c *conn) refuse(err error) error { return c.refuseExchange(c.describe(), err) }
+// refuse answers the request that is being read with what the parser says. The
+// limit of a head does not hold while the answer waits for its turn.
+func (c *conn) refuse(err error) error {
+	c.requests.watch.enter(phaseReading)
+	return c.refuseExchange(c.describe(), err)
+}
 
 func (c *conn) refuseExchange(ex *exchange, err error) error {
 	var bad *refusal

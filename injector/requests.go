@@ -119,7 +119,7 @@ func (c *conn) readMore() error {
 // look finds out why the goroutine was kicked, or might as well not wait.
 func (c *conn) look() error {
 	idle := len(c.requests.pending()) == 0
-	if c.late.Swap(false) && !idle && c.mode.Load() == modeHTTP {
+	if c.late.Swap(false) && !idle {
 		return c.refuse(errHeadTime)
 	}
 	if c.hasDialled() && c.dialErr != nil {
