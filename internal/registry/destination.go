@@ -23,14 +23,12 @@ const (
 // others is checked afterwards.
 func compileDestination(spec *DestinationSpec, path string, r *report) *workload.Destination {
 	d := &workload.Destination{
-		Name:                  spec.Name,
-		Audience:              spec.Audience,
-		Identities:            slices.Clone(spec.Identities),
-		Enforce:               !spec.Observe,
-		ExistingAuthorization: workload.ReplaceAuthorization,
-		OnFailure:             workload.FailClosed,
-		Methods:               slices.Clone(spec.Methods),
-		Paths:                 slices.Clone(spec.Paths),
+		Name:       spec.Name,
+		Audience:   spec.Audience,
+		Identities: slices.Clone(spec.Identities),
+		Enforce:    !spec.Observe,
+		Methods:    slices.Clone(spec.Methods),
+		Paths:      slices.Clone(spec.Paths),
 	}
 	checkResourceName(d.Name, path+".name", r)
 	d.Hosts = compileHosts(spec.Hosts, path+".hosts", r)

@@ -1,6 +1,9 @@
 package workload
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // ExistingAuthorization is what happens to an Authorization field that the
 // program itself sent to a registered destination.
@@ -41,10 +44,5 @@ type Destination struct {
 
 // Lists reports whether the identity gets a token at this destination.
 func (d *Destination) Lists(identity string) bool {
-	for _, name := range d.Identities {
-		if name == identity {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(d.Identities, identity)
 }

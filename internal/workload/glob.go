@@ -2,6 +2,7 @@ package workload
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -20,7 +21,7 @@ const (
 	weightNoStar  = 1 // the length is fixed
 )
 
-// IsGlob reports whether the pattern stands for more than one text.
+// IsGlob reports whether a character of the text has a meaning in a pattern.
 func IsGlob(pattern string) bool { return strings.ContainsAny(pattern, `*?[\`) }
 
 type globKind uint8
@@ -204,13 +205,12 @@ func (g glob) tail() string {
 }
 
 // hasLiteral reports whether any character of the text is fixed.
-func (g glob) hasLiteral() bool {
-	for _, t := range g {
-		if t.kind == globLiteral {
-			return true
-		}
-	}
-	return false
+func (g glob) hasLiteral() bool { return g.has(globLiteral) }
+
+func (g glob) hasStar() bool { return g.has(globStar) }
+
+func (g glob) has(kind globKind) bool {
+	return slices.ContainsFunc(g, func(t globToken) bool { return t.kind == kind })
 }
 
 // weight says how specific the pattern is.
@@ -220,15 +220,6 @@ func (g glob) weight() int {
 		sum += weightNoStar
 	}
 	return sum
-}
-
-func (g glob) hasStar() bool {
-	for _, t := range g {
-		if t.kind == globStar {
-			return true
-		}
-	}
-	return false
 }
 
 // singles is the weight of all that stands for exactly one character.

@@ -3,6 +3,7 @@ package workload
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -162,10 +163,5 @@ func (p pathGlob) base() (string, bool) {
 
 // hasLiteral reports whether any character of a name is fixed.
 func (p pathGlob) hasLiteral() bool {
-	for _, c := range p.components {
-		if c.name.hasLiteral() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.components, func(c pathComponent) bool { return c.name.hasLiteral() })
 }

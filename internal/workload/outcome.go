@@ -20,11 +20,3 @@ const (
 	UpstreamFailed        Outcome = "upstream_failed"        // no address answers; reset
 	BadRequest            Outcome = "bad_request"            // refused by the strict parser; 400, 431 or 501
 )
-
-// Outcomes lists every outcome, in the order of the documentation.
-func Outcomes() []Outcome {
-	return []Outcome{
-		Injected, Observed, NoIdentity, NoDestination, Untouched, NotHTTP, DestinationUnverified,
-		IdentityAmbiguous, TokenUnavailable, AgentUnavailable, Refused, UpstreamFailed, BadRequest,
-	}
-}

@@ -49,11 +49,10 @@ func mustSelect(t *testing.T, spec SelectorSpec) Selector {
 
 func TestEachKindMatchesAndMisses(t *testing.T) {
 	for _, tc := range []struct {
-		kind       SelectorKind
-		hit, miss  SelectorSpec
-		had        string
-		withoutIt  func(*Process) // takes the fact away: unknown never matches
-		stillMatch bool
+		kind      SelectorKind
+		hit, miss SelectorSpec
+		had       string
+		withoutIt func(*Process) // takes the fact away: unknown never matches
 	}{
 		{kind: KindExecutable, hit: SelectorSpec{Executables: []string{"/usr/**/billing"}}, miss: SelectorSpec{Executables: []string{"/usr/bin/*"}},
 			had: "/usr/local/bin/billing", withoutIt: func(p *Process) { p.Executable = "" }},

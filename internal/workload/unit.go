@@ -1,8 +1,6 @@
 package workload
 
-import (
-	"strings"
-)
+import "strings"
 
 // unitSuffixes are the kinds of systemd unit that have a cgroup of their own and
 // hold processes. Slices only hold other units.
