@@ -2,11 +2,9 @@ package operator
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -40,9 +38,7 @@ type Config struct {
 	TTL     time.Duration // life to ask for, in whole seconds; 0 leaves it to the authority
 	Timeout time.Duration // of one exchange; DefaultTimeout if 0
 
-	Now       func() time.Time  // time.Now if nil
-	Random    io.Reader         // for single-use ids, not for keys; crypto/rand if nil
-	Transport http.RoundTripper // for tests and foreign networks; one of its own if nil
+	Now func() time.Time // time.Now if nil
 }
 
 // Client is one workload of one operator. It is a token.Source for one identity,
@@ -51,7 +47,6 @@ type Config struct {
 type Client struct {
 	config Config
 	caller caller
-	random io.Reader
 
 	member atomic.Pointer[member] // nil until enrolled
 
@@ -85,25 +80,18 @@ func New(config Config) (*Client, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	if config.Random == nil {
-		config.Random = rand.Reader
-	}
-	if config.Transport == nil {
-		roots, err := readRoots(config.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		config.Transport = newTransport(roots, config.Timeout)
+	roots, err := readRoots(config.CAFile)
+	if err != nil {
+		return nil, err
 	}
 	return &Client{
 		config: config,
-		random: config.Random,
 		caller: caller{
 			base:    base,
 			timeout: config.Timeout,
 			clock:   &clock{now: config.Now},
 			client: &http.Client{
-				Transport:     config.Transport,
+				Transport:     newTransport(roots, config.Timeout),
 				CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			},
 		},

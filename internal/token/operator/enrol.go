@@ -98,7 +98,7 @@ func (c *Client) recallOrRegister(ctx context.Context) (*member, error) {
 }
 
 func (c *Client) signer(k *key) signer {
-	return signer{key: k, base: c.config.Base, random: c.random}
+	return signer{key: k, base: c.config.Base}
 }
 
 // registration is the protocol's request to enrol.

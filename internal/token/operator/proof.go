@@ -1,11 +1,11 @@
 package operator
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
@@ -21,9 +21,6 @@ const (
 
 // assertionLife is short of the minute that the protocol allows at most.
 const assertionLife = 50 * time.Second
-
-// jtiBytes are the random bytes of a jti.
-const jtiBytes = 16
 
 // registrationClaims bind ticket, key and base together: proof of possession.
 type registrationClaims struct {
@@ -46,21 +43,16 @@ type assertionClaims struct {
 
 // signer signs as one workload's key.
 type signer struct {
-	key    *key
-	base   string
-	random io.Reader
+	key  *key
+	base string
 }
 
 // registration returns the proof that goes with a ticket, issued at this time by
 // the authority's clock.
 func (s *signer) registration(ticket string, at time.Time) (string, error) {
-	id, err := s.freshID()
-	if err != nil {
-		return "", err
-	}
 	digest := sha256.Sum256([]byte(ticket))
 	return s.sign(registrationType, registrationClaims{
-		Audience: s.base, IssuedAt: at.Unix(), ID: id,
+		Audience: s.base, IssuedAt: at.Unix(), ID: rand.Text(),
 		TicketSHA256: base64.RawURLEncoding.EncodeToString(digest[:]),
 		Thumbprint:   s.key.thumbprint,
 	})
@@ -69,22 +61,10 @@ func (s *signer) registration(ticket string, at time.Time) (string, error) {
 // assertion returns a bearer assertion that authenticates one request of the
 // workload, issued at this time by the authority's clock.
 func (s *signer) assertion(workloadID string, at time.Time) (string, error) {
-	id, err := s.freshID()
-	if err != nil {
-		return "", err
-	}
 	return s.sign(assertionType, assertionClaims{
 		Issuer: workloadID, Subject: workloadID, Audience: s.base,
-		IssuedAt: at.Unix(), Expires: at.Add(assertionLife).Unix(), ID: id,
+		IssuedAt: at.Unix(), Expires: at.Add(assertionLife).Unix(), ID: rand.Text(),
 	})
-}
-
-func (s *signer) freshID() (string, error) {
-	var raw [jtiBytes]byte
-	if _, err := io.ReadFull(s.random, raw[:]); err != nil {
-		return "", fmt.Errorf("make jti: %w", err)
-	}
-	return base64.RawURLEncoding.EncodeToString(raw[:]), nil
 }
 
 func (s *signer) sign(typ string, claims any) (string, error) {
