@@ -21,6 +21,7 @@ const (
 	drainTime      = time.Second            // how long a closed client may go on sending
 	fallbackDelay  = 300 * time.Millisecond // silence of an address before the next is tried beside it (RFC 8305 §5)
 	failoverWait   = time.Second            // how long a client whose address failed may take to say whom it wants
+	openingWait    = 2 * time.Second        // silence after bytes that may yet become a request's first line; then they are relayed
 	sweepInterval  = time.Second            // resolution of all the limits below
 	acceptPause    = 50 * time.Millisecond  // after accept failed for want of file descriptors
 	warnEvery      = 10 * time.Second       // one warning of a kind
@@ -43,7 +44,7 @@ const (
 // none: they only keep what is dead from staying for ever.
 type Limits struct {
 	Connections int           // open at once; one more is reset
-	Head        time.Duration // from the first byte of a request's head to its last; then 408
+	Head        time.Duration // from the first byte of a request's head (of a connection's first one: from its first line) to its last; then 408
 	Decision    time.Duration // attribution, verification and token together; then token_unavailable
 	Dial        time.Duration // until an address has answered; then reset
 	Stall       time.Duration // a peer takes no byte of what is written to it; then reset

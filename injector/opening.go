@@ -30,6 +30,9 @@ func (c *conn) begin() error {
 		case notHTTP1:
 			return c.becomeTunnel()
 		case undecided:
+			if len(c.requests.pending()) > 0 {
+				c.requests.watch.enter(phaseOpening)
+			}
 		}
 		switch err := c.readOpening(); {
 		case err == io.EOF:
@@ -60,6 +63,7 @@ func (c *conn) readOpening() error {
 // becomeTunnel leaves HTTP aside for good.
 func (c *conn) becomeTunnel() error {
 	c.mode.Store(modeOpaque)
+	c.requests.watch.enter(phaseReading)
 	if err := c.awaitUpstream(); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ type phase uint32
 
 const (
 	phaseReading  phase = iota // for bytes, which may take its time
+	phaseOpening               // for the rest of what may become the first line of a request
 	phaseWriting               // for a peer to take bytes
 	phaseHead                  // for the rest of a head
 	phaseDeciding              // for attribution, verification, a token
@@ -50,10 +51,11 @@ var (
 )
 
 // ages are the limits in sweeps.
-type ages struct{ head, decision, stall, idle, relay uint32 }
+type ages struct{ opening, head, decision, stall, idle, relay uint32 }
 
 func (l Limits) ages() ages {
 	return ages{
+		opening:  uint32(openingWait / sweepInterval),
 		head:     uint32(l.Head / sweepInterval),
 		decision: uint32(l.Decision / sweepInterval),
 		stall:    uint32(l.Stall / sweepInterval),
@@ -74,6 +76,8 @@ func (c *conn) sweep(now uint32, max ages) {
 	switch {
 	case request == phaseWriting && requestAge > max.stall, response == phaseWriting && responseAge > max.stall:
 		c.abort(errStalled)
+	case request == phaseOpening && requestAge > max.opening && c.mode.CompareAndSwap(modeDeciding, modeOpaque):
+		c.kick()
 	case request == phaseHead && requestAge > max.head:
 		c.late.Store(true)
 		c.kick()

@@ -51,3 +51,21 @@ func TestHeadAfterBrokenResponseEnds(t *testing.T) {
 	w.passUntilEnded()
 	client.expectReset()
 }
+
+// A word that could begin a request, and nothing after it, is relayed: whoever
+// sent it may be waiting for the answer.
+func TestUnfinishedFirstLineIsRelayed(t *testing.T) {
+	w := newWorld(t)
+	client, upstream := w.pair()
+	client.send("ruok")
+	w.waitFor("it may yet be HTTP", inPhase(phaseOpening))
+	w.pass(openingWait + sweepInterval)
+	upstream.expect("ruok")
+	upstream.send("imok")
+	client.expect("imok")
+	w.waitFor("it is at rest", atRest)
+	client.close()
+	upstream.expectEnd()
+	upstream.close()
+	w.use(workload.NotHTTP)
+}
