@@ -5,6 +5,7 @@ package attribution
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,7 +74,7 @@ func (r *Reader) executable(dir *os.File) (string, error) {
 }
 
 func noExecutable(err error) error {
-	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("not permitted to look at the executable: %w", err)
 	}
 	return fmt.Errorf("the process has no executable: %w", err)

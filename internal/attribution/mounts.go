@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -73,19 +74,13 @@ func unescapeMount(s string) string {
 }
 
 func hasMount(mounts []mount, id uint64) bool {
-	for _, m := range mounts {
-		if m.id == id {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(mounts, func(m mount) bool { return m.id == id })
 }
 
 // file is what stat says about which file this is and how it is.
 type file struct {
 	device, inode uint64
 	links         uint32
-	regular       bool
 	mount         uint64 // id of the mount it was reached through, 0 if not known
 }
 
@@ -100,10 +95,9 @@ func statAt(dir int, path string) (file, error) {
 		return file{}, err
 	}
 	f := file{
-		device:  unix.Mkdev(st.Dev_major, st.Dev_minor),
-		inode:   st.Ino,
-		links:   st.Nlink,
-		regular: st.Mode&unix.S_IFMT == unix.S_IFREG,
+		device: unix.Mkdev(st.Dev_major, st.Dev_minor),
+		inode:  st.Ino,
+		links:  st.Nlink,
 	}
 	if st.Mask&unix.STATX_MNT_ID != 0 {
 		f.mount = st.Mnt_id

@@ -83,14 +83,19 @@ type caller struct {
 	cgroupID uint64 // 0: not known
 }
 
-// read obtains the facts of a process. What cannot be learnt stays empty; an
-// error means that the process could not be looked at.
+// read obtains the facts of a process. An error means that it could not be looked
+// at.
 func (r *Reader) read(c caller, facts Facts) (*workload.Process, error) {
 	dir, err := r.open(c.image.PID)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
+	return r.readFrom(dir, c, facts), nil
+}
+
+// readFrom is read for a process that is open. What cannot be learnt stays empty.
+func (r *Reader) readFrom(dir *os.File, c caller, facts Facts) *workload.Process {
 	p := &workload.Process{
 		Image: c.image, UID: c.uid, GID: c.gid, CgroupID: c.cgroupID,
 		User: r.names.UserName(c.uid), Group: r.names.GroupName(c.gid),
@@ -100,7 +105,7 @@ func (r *Reader) read(c caller, facts Facts) (*workload.Process, error) {
 		p.CommandLine = readCommandLine(dir)
 	}
 	r.readCgroup(dir, p)
-	return p, nil
+	return p
 }
 
 // open returns a folder of /proc that stands for the process, whoever gets its

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -20,7 +21,8 @@ import (
 // decided by it. Kernel threads, which have no executable, are left out.
 //
 // A process whose executable we may not look at is among them, without an
-// executable and with a note; hidden counts those.
+// executable and with a note, unless the host shows us nothing of it; hidden
+// counts those.
 func (r *Reader) Scan(ctx context.Context, facts Facts) (processes []*workload.Process, hidden int, err error) {
 	entries, err := os.ReadDir(r.proc)
 	if err != nil {
@@ -49,11 +51,11 @@ func (r *Reader) Scan(ctx context.Context, facts Facts) (processes []*workload.P
 func (r *Reader) scanOne(pid uint32, facts Facts) (p *workload.Process, denied bool) {
 	dir, err := r.open(pid)
 	if err != nil {
-		return nil, errors.Is(err, unix.EACCES)
+		return nil, errors.Is(err, fs.ErrPermission)
 	}
+	defer dir.Close()
 	_, linkErr := readlinkat(dir, "exe")
 	status, statusErr := readAt(dir, "status", maxProcFile)
-	dir.Close()
 	if errors.Is(linkErr, unix.ENOENT) || errors.Is(linkErr, unix.ESRCH) || statusErr != nil {
 		return nil, false
 	}
@@ -62,11 +64,7 @@ func (r *Reader) scanOne(pid uint32, facts Facts) (p *workload.Process, denied b
 	if !ok {
 		return nil, denied
 	}
-	p, err = r.read(caller{image: workload.Image{PID: pid}, uid: uid, gid: gid}, facts)
-	if err != nil {
-		return nil, denied
-	}
-	return p, denied
+	return r.readFrom(dir, caller{image: workload.Image{PID: pid}, uid: uid, gid: gid}, facts), denied
 }
 
 // parseStatus returns the effective ids of /proc/PID/status.
