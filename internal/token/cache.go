@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,6 +63,7 @@ type Cache struct {
 
 	mu      sync.Mutex // held to replace entries, and for:
 	sources map[string]Source
+	evicted map[*entry]struct{} // those whose keepers have not ended yet
 	closed  bool
 }
 
@@ -100,6 +102,7 @@ func NewCache(config CacheConfig) *Cache {
 	}
 	c.started = c.now()
 	c.ctx, c.stop = context.WithCancel(context.Background())
+	c.evicted = map[*entry]struct{}{}
 	c.entries.Store(&map[Request]*entry{})
 	return c
 }
@@ -174,6 +177,7 @@ func (c *Cache) Update(sources map[string]Source) {
 		dropped = append(dropped, e)
 	}
 	c.entries.Store(&kept)
+	dropped = slices.AppendSeq(dropped, maps.Keys(c.evicted))
 	c.mu.Unlock()
 
 	for _, e := range dropped {
@@ -211,17 +215,20 @@ func (c *Cache) entry(r Request) (*entry, error) {
 	if !ok {
 		return nil, ErrNoSource
 	}
-	ctx, cancel := context.WithCancel(c.ctx)
-	e := newEntry(r, source, cancel)
-	e.use(c.minute(c.now()))
-
 	grown := make(map[Request]*entry, len(entries)+1)
 	maps.Copy(grown, entries)
 	if len(grown) >= c.maxKeys {
 		victim := leastUseful(grown, c.now())
+		if victim == nil {
+			return nil, fmt.Errorf("%d tokens are being obtained, which is the limit; try again when one of them is there", len(grown))
+		}
 		delete(grown, victim.request)
+		c.evicted[victim] = struct{}{}
 		victim.cancel()
 	}
+	ctx, cancel := context.WithCancel(c.ctx)
+	e := newEntry(r, source, cancel)
+	e.use(c.minute(c.now()))
 	grown[r] = e
 	c.entries.Store(&grown)
 	c.keepers.Add(1)
@@ -233,6 +240,7 @@ func (c *Cache) entry(r Request) (*entry, error) {
 func (c *Cache) forget(e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	delete(c.evicted, e)
 	entries := *c.entries.Load()
 	if entries[e.request] != e {
 		return

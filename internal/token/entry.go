@@ -148,13 +148,25 @@ func (e *entry) leave() {
 	close(e.done)
 }
 
+// inFlight reports whether an attempt is under way.
+func (e *entry) inFlight() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.flight != nil
+}
+
 // leastUseful returns the entry that is missed least: one without a valid token
-// before one with, then the one unused for longest.
+// before one with, then the one unused for longest. One whose first token is being
+// obtained is left alone, since who waits for it would come back at once and have
+// another one evicted. It returns nil if all are such.
 func leastUseful(entries map[Request]*entry, now time.Time) *entry {
 	var least *entry
 	var leastValid bool
 	for _, e := range entries {
 		_, valid := e.token(now)
+		if !valid && e.inFlight() {
+			continue
+		}
 		if least == nil || (leastValid && !valid) ||
 			(leastValid == valid && e.lastUse.Load() < least.lastUse.Load()) {
 			least, leastValid = e, valid

@@ -1,8 +1,12 @@
 package token
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,6 +72,33 @@ func TestSizeIsBounded(t *testing.T) {
 	})
 }
 
+// TestKeysBeingObtainedAreNotEvicted: who waits for one would come back at once
+// and evict another, without end.
+func TestKeysBeingObtainedAreNotEvicted(t *testing.T) {
+	inBubble(t, CacheConfig{MaxKeys: 2}, func(t *testing.T, c *Cache, s *issuer) {
+		key := func(n int) Request { return Request{Identity: "billing", Audience: fmt.Sprint(n)} }
+		mustGet(t, c, key(0), "jwt1:1")
+		s.set(func(s *issuer) { s.delay = time.Second })
+		var group sync.WaitGroup
+		for n := range 2 { // the second takes the place of key 0
+			group.Go(func() {
+				if _, err := c.Get(t.Context(), key(n+1)); err != nil {
+					t.Errorf("key %d: %v", n+1, err)
+				}
+			})
+		}
+		synctest.Wait()
+		if _, err := c.Get(t.Context(), key(3)); err == nil || !strings.Contains(err.Error(), "2 tokens are being obtained") {
+			t.Errorf("a third one: %v", err)
+		}
+		group.Wait()
+		if n := s.count(); n != 3 {
+			t.Errorf("%d calls of the source, want 3", n)
+		}
+		mustGet(t, c, key(3), "jwt1:4")
+	})
+}
+
 func TestUpdateKeepsUnchangedIdentities(t *testing.T) {
 	inBubble(t, CacheConfig{}, func(t *testing.T, c *Cache, s *issuer) {
 		other := newIssuer()
@@ -111,6 +142,51 @@ func TestUpdateMovesWaitersToTheNewSource(t *testing.T) {
 		if tok := <-got; tok.ID() != "jwt1:11" {
 			t.Errorf("token %q, want the new source's", tok.ID())
 		}
+	})
+}
+
+// stubborn is a source whose calls end when it is told so, whoever gave up.
+type stubborn struct {
+	issuer
+	release chan struct{}
+	ended   atomic.Int64
+}
+
+func (s *stubborn) Fetch(ctx context.Context, r Request) (Token, error) {
+	t, err := s.issuer.Fetch(ctx, r)
+	if s.count() > 1 {
+		<-s.release
+	}
+	s.ended.Add(1)
+	return t, err
+}
+
+// TestUpdateWaitsForCallsOfEvictedKeys: they are calls of the dropped source too.
+func TestUpdateWaitsForCallsOfEvictedKeys(t *testing.T) {
+	inBubble(t, CacheConfig{MaxKeys: 1}, func(t *testing.T, c *Cache, other *issuer) {
+		s := &stubborn{issuer: issuer{life: time.Hour}, release: make(chan struct{})}
+		c.Update(map[string]Source{"billing": s, "report": other})
+		sleep(time.Second)
+		c.Rejected(ledger, mustGet(t, c, ledger, "jwt1:1"))
+		synctest.Wait() // the renewal is under way
+		mustGet(t, c, Request{Identity: "report"}, "jwt1:1")
+		updated := make(chan struct{})
+		go func() {
+			c.Update(map[string]Source{"report": other})
+			close(updated)
+		}()
+		synctest.Wait()
+		select {
+		case <-updated:
+			t.Error("Update returned while the dropped source was being called")
+		default:
+		}
+		close(s.release)
+		<-updated
+		if s.ended.Load() != 2 {
+			t.Errorf("%d calls ended, want 2", s.ended.Load())
+		}
+		mustGet(t, c, Request{Identity: "report"}, "jwt1:1")
 	})
 }
 
