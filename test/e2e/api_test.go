@@ -4,11 +4,15 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/lestrrat-go/jwx/v2/jwt"
 
 	"github.com/lanyardhq/lanyard/internal/demo"
 	"github.com/lanyardhq/lanyard/test/clients"
@@ -31,26 +35,31 @@ type recorder struct {
 
 // request is what a server saw of one request.
 type request struct {
-	path    string
-	token   string // value of its bearer token, or ""
-	subject string // of the token, where it was accepted
-	tokenID string // jti of the token, where it was accepted
+	path  string
+	at    netip.Addr // the server's address that it came to
+	token string     // value of its bearer token, or ""
+
+	// What the token said, where it was accepted.
+	subject string
+	tokenID string
+	expires time.Time
 }
 
 func (r *recorder) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	_, token, _ := strings.Cut(q.Header.Get("Authorization"), " ")
+	at := q.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr).AddrPort().Addr().Unmap()
 	r.mu.Lock()
-	r.requests = append(r.requests, request{path: q.URL.Path, token: token})
+	r.requests = append(r.requests, request{path: q.URL.Path, at: at, token: token})
 	r.mu.Unlock()
 	r.next.ServeHTTP(w, q)
 }
 
 // accepted notes what the token of the latest request says.
-func (r *recorder) accepted(subject, id string) {
+func (r *recorder) accepted(claims jwt.Token) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	last := &r.requests[len(r.requests)-1]
-	last.subject, last.tokenID = subject, id
+	last.subject, last.tokenID, last.expires = claims.Subject(), claims.JwtID(), claims.Expiration()
 }
 
 // all returns the requests so far.
@@ -101,8 +110,7 @@ func (w *world) startLedger(addresses ...netip.Addr) *recorder {
 	}
 	ledger := &recorder{}
 	inside := http.HandlerFunc(func(out http.ResponseWriter, q *http.Request) {
-		claims := demo.Claims(q.Context())
-		ledger.accepted(claims.Subject(), claims.JwtID())
+		ledger.accepted(demo.Claims(q.Context()))
 		clients.Answer(marker).ServeHTTP(out, q)
 	})
 	protected, err := demo.Protect(w.t.Context(), demo.Protection{
@@ -112,7 +120,7 @@ func (w *world) startLedger(addresses ...netip.Addr) *recorder {
 		w.t.Fatal(err)
 	}
 	ledger.next = protected
-	w.serve(ledger, addresses...)
+	w.serve(port, ledger, addresses...)
 	return ledger
 }
 
@@ -120,6 +128,6 @@ func (w *world) startLedger(addresses ...netip.Addr) *recorder {
 func (w *world) startOther(addresses ...netip.Addr) *recorder {
 	w.t.Helper()
 	other := &recorder{next: clients.Answer("other")}
-	w.serve(other, addresses...)
+	w.serve(port, other, addresses...)
 	return other
 }

@@ -4,7 +4,9 @@ package e2e
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -91,15 +93,32 @@ func TestAnswerOfNameServerChanges(t *testing.T) {
 	ledger := w.startLedger(ledgerV4, moved)
 	w.createTicket("ticket")
 	w.dns.Set(ledgerHost, ledgerV4)
-	w.startAgent(w.config(curlConfig))
-	// One curl stays connected to the old address while the name moves; the next
-	// connection goes to the new one at once.
-	running := w.startLoad("http://" + ledgerHost + ":" + port)
-	ledger.waitForTokens(t, 50)
+	w.startAgent(w.config(pythonConfig(t)))
+	// The program stays connected to the old address while the name moves, connects
+	// anew, and goes on with both connections.
+	client := w.program(python, "-c", prelude+`
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+`+connect+`
+print("before", ask(s, "/before"), flush=True)
+signal.sigwait({signal.SIGUSR1})
+kept = s
+`+connect+`
+print("anew", ask(s, "/anew"), flush=True)
+print("still", ask(kept, "/still"), flush=True)
+`)
+	running := startProcess(t, w.place(), "client", client)
+	running.waitForLog(t, "before HTTP/1.1 200")
 	w.dns.Set(ledgerHost, moved)
-	ledger.waitForTokens(t, ledger.tokens()+100)
-	if result := running.finish(t); result.failed != 0 {
-		t.Errorf("%d requests failed while the name moved:\n%s", result.failed, result.output)
+	running.signal(t, syscall.SIGUSR1)
+	if !running.endsWithin(waitLimit) {
+		t.Fatal("the program did not end")
+	}
+	output := running.output.String()
+	for path, address := range map[string]netip.Addr{"anew": moved, "still": ledgerV4} {
+		seen := slices.IndexFunc(ledger.all(), func(q request) bool { return q.path == "/"+path })
+		if !strings.Contains(output, path+" HTTP/1.1 200") || seen < 0 || ledger.all()[seen].at != address {
+			t.Errorf("the program printed %q; want to be let in for /%s, at %s", output, path, address)
+		}
 	}
 }
 

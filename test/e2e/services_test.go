@@ -28,7 +28,7 @@ const (
 func (w *world) startAuthority() {
 	w.t.Helper()
 	cmd := exec.Command(lanyard(w.t), "authority")
-	cmd.Env = w.serviceEnv("LANYARD_LISTEN=127.0.0.1:8700")
+	cmd.Env = w.serviceEnv(w.authorityEnv...)
 	w.authority = startProcess(w.t, lab.Place{Cgroup: w.services, Net: w.net, Files: w.files}, "authority", cmd)
 	w.authority.waitUntil(w.t, func() error { return w.getOK(authorityURL + "/readyz") })
 }

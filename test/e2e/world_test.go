@@ -49,9 +49,10 @@ type world struct {
 	instance string
 	http     *http.Client // reaches into the world
 
-	authority *process
-	agent     *process
-	agentEnv  []string // further settings of the agent
+	authority    *process
+	authorityEnv []string // settings of the authority
+	agent        *process
+	agentEnv     []string // further settings of the agent
 }
 
 // newWorld makes a world with a name server that knows the ledger, and nothing
@@ -95,7 +96,7 @@ func (w *world) listen(address netip.Addr, port string) net.Listener {
 }
 
 // serve runs an HTTP server inside the world until the test ends.
-func (w *world) serve(handler http.Handler, addresses ...netip.Addr) {
+func (w *world) serve(port string, handler http.Handler, addresses ...netip.Addr) {
 	w.t.Helper()
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: waitLimit}
 	for _, address := range addresses {
