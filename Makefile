@@ -35,6 +35,11 @@ NEEDS := test/tools/debian-packages
 TEST_PACKAGES := curl wget git python3 python3-requests ruby php-cli nodejs iproute2
 DEMO_PACKAGES := curl
 
+# What the benchmark compares with, and what makes its load.
+BENCH_PACKAGES := haproxy nginx-light nghttp2-client wrk
+# Further flags of the benchmark, such as BENCH_FLAGS='-rows P:H -pairs 4'.
+BENCH_FLAGS ?=
+
 # Another compiler makes other objects: exactly these versions, of Debian 12.
 BPF_PACKAGES := clang-14=1:14.0.6-12 llvm-14=1:14.0.6-12 libbpf-dev=1:1.1.2-0+deb12u1
 
@@ -69,6 +74,12 @@ demo: build ## Run the whole story on this machine (needs root)
 test: go ## Run all tests; as root also those of the kernel and end to end
 	@$(NEEDS) --or-without 'make test' $(TEST_PACKAGES)
 	@go run ./test/summary $(TEST_FLAGS) $(PACKAGES)
+
+.PHONY: bench
+bench: go ## Measure the data path against its peers (needs root; half an hour)
+	@$(NEEDS) 'make bench' $(BENCH_PACKAGES)
+	@mkdir -p bin
+	go test -run '^$$' -bench Ladder -benchtime 1x -timeout 3h ./test/bench -args -json $(CURDIR)/bin/bench.json $(BENCH_FLAGS)
 
 .PHONY: lint
 lint: go ## Check form and look for mistakes
