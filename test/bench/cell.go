@@ -1,11 +1,9 @@
 package bench
 
-const (
-	// maxSteal is the share of CPU time taken from this machine, and maxForeign
-	// that used by anybody who is not part of the benchmark, in a cell that counts.
-	maxSteal   = 0.02
-	maxForeign = 0.05
-)
+// disturbance is the share of the machine's CPU time that others may take in a
+// cell that counts: other machines (steal), and whoever on this one is no part of
+// the benchmark.
+type disturbance struct{ steal, foreign float64 }
 
 // Cell is one measurement of one arm.
 type Cell struct {
@@ -27,5 +25,7 @@ func (c Cell) rate() float64 { return float64(c.Requests) / c.Seconds }
 // cpu is the CPU time of the whole system per request, in microseconds.
 func (c Cell) cpu() float64 { return c.Client + c.Hop + c.Server }
 
-// disturbed reports whether somebody else was using the machine.
-func (c Cell) disturbed() bool { return c.Steal > maxSteal || c.Foreign > maxForeign }
+// disturbed reports whether others took more than they may.
+func (c Cell) disturbed(most disturbance) bool {
+	return c.Steal > most.steal || c.Foreign > most.foreign
+}

@@ -19,6 +19,8 @@ var (
 	rowPattern = flag.String("rows", "", "regular expression: only the rows it matches, named LOAD A:B; also latency, hooks, memory")
 	jsonFile   = flag.String("json", "", "file to write the report to")
 	fixedRate  = flag.Float64("rate", 0, "requests a second of the rows at a fixed rate; default is half of what the slowest arm can do")
+	maxSteal   = flag.Float64("steal", 0.02, "share of CPU time that may be taken from this machine in a cell that counts")
+	maxForeign = flag.Float64("foreign", 0.05, "share of CPU time that others on this machine may use in a cell that counts")
 	idlePairs  = flag.Int("idle", 5000, "idle pairs of the memory rows")
 )
 
@@ -133,13 +135,14 @@ func (l *ladder) compare(r row) {
 		return
 	}
 	out := Row{Load: l.label(r.load), A: r.a, B: r.b}
+	most := disturbance{*maxSteal, *maxForeign}
 	for i := 0; len(out.Pairs) < *pairCount && out.Discarded <= *pairCount/2; i++ {
 		pair, err := l.pair(r, i%2 == 1)
 		switch {
 		case err != nil:
 			l.report.Findings = append(l.report.Findings, err.Error())
 			return
-		case pair.A.disturbed() || pair.B.disturbed():
+		case pair.A.disturbed(most) || pair.B.disturbed(most):
 			out.Discarded++
 		default:
 			out.Pairs = append(out.Pairs, pair)
