@@ -145,8 +145,7 @@ func (c *conn) attach(upstream *net.TCPConn, to netip.AddrPort) error {
 	}
 	c.ends = append(c.ends, upstream)
 	c.upstream, c.peer = upstream, to
-	c.requests.to, c.responses.to = upstream, c.client
-	return c.responses.open(upstream)
+	return errors.Join(c.requests.writeTo(upstream), c.responses.writeTo(c.client), c.responses.readFrom(upstream))
 }
 
 // kick wakes the requests' goroutine up if it waits for the client.

@@ -12,14 +12,18 @@ import (
 // half is one direction of a connection: what is read from one socket and
 // written to the other. It belongs to one goroutine; only watch is shared.
 type half struct {
-	from *net.TCPConn
-	to   *net.TCPConn
-	raw  syscall.RawConn
-	buf  *buffer // nil while nothing is buffered
-	read func(fd uintptr) bool
-	got  int
-	used bool // something was read
-	err  error
+	from, to *net.TCPConn
+	source   syscall.RawConn // of from
+	sink     syscall.RawConn // of to
+	buf      *buffer         // nil while nothing is buffered
+	used     bool            // something was read
+
+	// What the poller calls, and what passes between that and its caller.
+	read  func(fd uintptr) bool
+	wrote func(fd uintptr) bool
+	got   int
+	left  []byte // of what is to be written
+	err   error
 
 	watch watch
 }
@@ -35,13 +39,18 @@ type writeError struct{ error }
 
 func (e writeError) Unwrap() error { return e.error }
 
-func (h *half) open(from *net.TCPConn) error {
-	raw, err := from.SyscallConn()
-	if err != nil {
-		return err
-	}
-	h.from, h.raw, h.read = from, raw, h.readable
-	return nil
+// readFrom says what the half reads from, before it is used.
+func (h *half) readFrom(from *net.TCPConn) (err error) {
+	h.from, h.read = from, h.readable
+	h.source, err = from.SyscallConn()
+	return err
+}
+
+// writeTo says what the half writes to, before it does.
+func (h *half) writeTo(to *net.TCPConn) (err error) {
+	h.to, h.wrote = to, h.writable
+	h.sink, err = to.SyscallConn()
+	return err
 }
 
 // pending returns the bytes that were read and not yet consumed.
@@ -75,7 +84,7 @@ func (h *half) fill() error {
 		return err
 	}
 	h.got, h.err = 0, nil
-	if err := h.raw.Read(h.read); err != nil {
+	if err := h.source.Read(h.read); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			_ = h.from.SetReadDeadline(time.Time{})
 			return errKicked
@@ -115,18 +124,18 @@ func (h *half) readable(fd uintptr) bool {
 		h.buf = smallBuffers.Get().(*buffer)
 	}
 	for {
-		n, err := syscall.Read(int(fd), h.buf.data[h.buf.end:])
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == syscall.EAGAIN:
-			h.releaseIfEmpty()
-			return false
-		case err != nil:
-			h.err = err
-		case n > 0:
+		n, errno := receive(fd, h.buf.data[h.buf.end:])
+		switch errno {
+		case 0:
 			h.got = n
 			h.buf.end += n
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			h.releaseIfEmpty()
+			return false
+		default:
+			h.err = os.NewSyscallError("recvfrom", errno)
 		}
 		h.releaseIfEmpty()
 		return true
@@ -136,12 +145,36 @@ func (h *half) readable(fd uintptr) bool {
 // write writes all of b.
 func (h *half) write(b []byte) error {
 	before := h.watch.enter(phaseWriting)
-	_, err := h.to.Write(b)
+	h.left, h.err = b, nil
+	err := h.sink.Write(h.wrote)
+	if err == nil {
+		err = h.err
+	}
+	h.left = nil
 	h.watch.enter(before)
 	if err != nil {
 		return writeError{err}
 	}
 	return nil
+}
+
+// writable is called by the runtime's poller: at once, and then whenever the
+// socket takes bytes again, until it returns true.
+func (h *half) writable(fd uintptr) bool {
+	for len(h.left) > 0 {
+		n, errno := send(fd, h.left)
+		switch errno {
+		case 0:
+			h.left = h.left[n:]
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return false
+		default:
+			h.err = os.NewSyscallError("sendto", errno)
+			return true
+		}
+	}
+	return true
 }
 
 // flush writes the first n pending bytes.
@@ -238,7 +271,7 @@ func (h *half) splice(n int64) (int64, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		_ = h.from.SetReadDeadline(time.Time{})
 		return moved, nil
-	case wasReset(h.raw):
+	case wasReset(h.source):
 		return moved, err
 	}
 	return moved, writeError{err}

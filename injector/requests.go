@@ -18,7 +18,7 @@ var (
 // serveRequests serves the client's direction to its end. An error that it
 // returns calls for a reset.
 func (c *conn) serveRequests() error {
-	if err := c.requests.open(c.client); err != nil {
+	if err := c.requests.readFrom(c.client); err != nil {
 		return err
 	}
 	err := c.begin()

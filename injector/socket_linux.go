@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,4 +39,20 @@ func isTemporary(err error) bool {
 		}
 	}
 	return false
+}
+
+// receive and send are recvfrom(2) and sendto(2) that never wait, and of which Go's
+// scheduler is not told: it would hand the thread's work to another thread if the
+// call took longer than a tick of its clock, which on a busy machine it often
+// does, and take it back afterwards. b must not be empty.
+func receive(fd uintptr, b []byte) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd,
+		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), syscall.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
+}
+
+func send(fd uintptr, b []byte) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd,
+		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
+	return int(n), errno
 }
