@@ -1,0 +1,229 @@
+package injector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lanyardhq/lanyard/internal/telemetry"
+	"github.com/lanyardhq/lanyard/internal/workload"
+)
+
+// recorder stands in the place of the destination and of telemetry, and keeps
+// what each of many clients' conversations became at either of them. As a server
+// it reads requests strictly and answers each; what is no request it reads to the
+// end without a word.
+type recorder struct {
+	w       *world
+	dialing sync.Mutex // pairs what is dialled with what is accepted
+
+	mu    sync.Mutex // guards what follows, talks among it
+	talks map[netip.AddrPort]*talk
+}
+
+// talk is what one client's conversation became.
+type talk struct {
+	sent     string
+	received string // by the client
+	lost     error  // what the client's reading ended with, if not in peace
+
+	dialled  bool
+	arrived  string    // every byte at the destination
+	messages []message // the requests in it
+	odd      error     // why what follows them is none
+	answers  []string
+	ended    chan struct{} // the destination's side is over
+
+	uses []telemetry.Use
+}
+
+// record puts a recorder into a world.
+func record(r **recorder) func(*world, *Config) {
+	return func(w *world, c *Config) {
+		*r = &recorder{w: w, talks: map[netip.AddrPort]*talk{}}
+		c.Dialer, c.Recorder = *r, *r
+	}
+}
+
+func (r *recorder) of(client netip.AddrPort) *talk {
+	t := r.talks[client]
+	if t == nil {
+		t = &talk{ended: make(chan struct{})}
+		r.talks[client] = t
+	}
+	return t
+}
+
+func (r *recorder) Use(u telemetry.Use) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.of(u.Peer.Client)
+	t.uses = append(t.uses, u)
+}
+
+func (r *recorder) Dial(ctx context.Context, flow workload.Flow, _ netip.AddrPort) (*net.TCPConn, error) {
+	r.dialing.Lock()
+	defer r.dialing.Unlock()
+	near, err := r.w.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	far := <-r.w.accepted
+	r.mu.Lock()
+	t := r.of(flow.Client)
+	t.dialled = true
+	r.mu.Unlock()
+	go r.serve(t, far)
+	return near, nil
+}
+
+// serve answers what arrives. Until ended is closed, the talk's own side of it
+// belongs to this goroutine.
+func (r *recorder) serve(t *talk, c *net.TCPConn) {
+	defer close(t.ended)
+	defer func() { _ = c.Close() }()
+	var arrived strings.Builder
+	in, read := make([]byte, 4<<10), 0
+	for {
+		n, err := c.Read(in)
+		arrived.Write(in[:n])
+		t.arrived = arrived.String()
+		for t.odd == nil && read < len(t.arrived) {
+			m, err := readMessage(t.arrived[read:])
+			if err == errUnfinished {
+				break
+			}
+			if t.odd = err; err != nil {
+				break
+			}
+			read += len(m.raw)
+			t.answer(c, m)
+		}
+		if err != nil {
+			t.keepRest(read)
+			return
+		}
+	}
+}
+
+func (t *talk) answer(c *net.TCPConn, m message) {
+	t.messages = append(t.messages, m)
+	answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nX-Number: %d\r\nContent-Length: 2\r\n\r\n", len(t.messages))
+	switch m.method {
+	case "HEAD":
+	case "CONNECT":
+		answer = "HTTP/1.1 405 No Tunnel\r\nContent-Length: 0\r\n\r\n"
+	default:
+		answer += "hi"
+	}
+	t.answers = append(t.answers, answer)
+	_, _ = c.Write([]byte(answer)) // a client that has gone misses it
+}
+
+// keepRest keeps a last request whose body did not arrive whole.
+func (t *talk) keepRest(read int) {
+	if t.odd != nil || read == len(t.arrived) {
+		return
+	}
+	m, err := readMessage(t.arrived[read:])
+	if err == errUnfinished && m.method != "" {
+		t.messages = append(t.messages, m)
+		return
+	}
+	t.odd = fmt.Errorf("%w: %q at its end", errNotStrict, t.arrived[read:])
+}
+
+// converse plays the pieces of a client, each of which the injector has read
+// before the next one is sent, and returns what became of them.
+func (r *recorder) converse(pieces ...string) (*talk, error) {
+	c, err := net.Dial("tcp", r.w.front.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	client := c.(*net.TCPConn)
+	defer func() { _ = client.Close() }()
+	if err := client.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, err
+	}
+	near := client.LocalAddr().(*net.TCPAddr).AddrPort()
+	from := netip.AddrPortFrom(near.Addr().Unmap(), near.Port())
+	for i, piece := range pieces {
+		if _, err := io.WriteString(client, piece); err != nil {
+			break // it was refused already
+		}
+		if i < len(pieces)-1 {
+			if err := r.until(from, r.hasRead); err != nil {
+				return nil, err
+			}
+		}
+	}
+	_ = client.CloseWrite() // it may have been reset
+	received, lost := io.ReadAll(client)
+	_ = client.Close()
+	if err := r.until(from, r.isOver); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	t := r.of(from)
+	delete(r.talks, from)
+	r.mu.Unlock()
+	if t.dialled {
+		<-t.ended
+	}
+	t.sent, t.received, t.lost = strings.Join(pieces, ""), string(received), lost
+	return t, nil
+}
+
+var errWaited = errors.New("waited in vain for the injector")
+
+// until waits for a condition of the injector's connection to a client.
+func (r *recorder) until(client netip.AddrPort, holds func(*conn, *talk) bool) error {
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Microsecond) {
+		r.mu.Lock()
+		t := r.of(client)
+		ok := holds(r.w.connOf(client), t)
+		r.mu.Unlock()
+		if ok {
+			return nil
+		}
+		if time.Now().After(end) {
+			return errWaited
+		}
+	}
+}
+
+// isOver reports whether the injector has forgotten a connection that it had.
+func (r *recorder) isOver(c *conn, t *talk) bool { return c == nil && (t.dialled || len(t.uses) > 0) }
+
+func (r *recorder) hasRead(c *conn, t *talk) bool {
+	return r.isOver(c, t) || c != nil && unreadBy(c) == 0
+}
+
+// connOf returns the injector's connection to a client, or nil.
+func (w *world) connOf(client netip.AddrPort) (found *conn) {
+	w.server.eachConn(func(c *conn) {
+		if c.flow.Client == client {
+			found = c
+		}
+	})
+	return found
+}
+
+// unreadBy returns how many bytes of a connection's client the injector has not
+// yet read; none once it closed.
+func unreadBy(c *conn) (n int) {
+	raw, err := c.client.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	return n
+}
