@@ -77,6 +77,10 @@ func (r *recorder) Dial(ctx context.Context, flow workload.Flow, _ netip.AddrPor
 		return nil, err
 	}
 	far := <-r.w.accepted
+	for far.RemoteAddr().String() != near.LocalAddr().String() { // given up when it was half made
+		_ = far.Close()
+		far = <-r.w.accepted
+	}
 	r.mu.Lock()
 	t := r.of(flow.Client)
 	t.dialled = true
