@@ -2,7 +2,9 @@ package injector
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +21,9 @@ func judge(t *talk) error {
 	}
 	if isRelayed(t) {
 		return judgeRelayed(t)
+	}
+	if len(t.sent) > 0 && !httpLine.MatchString(t.sent) {
+		return fmt.Errorf("took for HTTP what does not begin so")
 	}
 	if t.odd != nil {
 		return fmt.Errorf("forwarded what is no request: %w", t.odd)
@@ -52,8 +57,13 @@ func answeredHere(u telemetry.Use) bool {
 	return u.Outcome == workload.BadRequest || u.Outcome == workload.Refused
 }
 
+// httpLine is how a connection begins that is looked into.
+var httpLine = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\\x00-\\x20\\x7f]+ HTTP/1\\.[0-9]")
+
 func judgeRelayed(t *talk) error {
 	switch {
+	case httpLine.MatchString(t.sent):
+		return fmt.Errorf("relayed what begins as HTTP")
 	case t.arrived != t.sent:
 		return fmt.Errorf("relayed %q", t.arrived)
 	case t.received != strings.Join(t.answers, ""):
@@ -203,9 +213,22 @@ func judgeAnswers(t *talk) error {
 		}
 		return nil
 	}
-	u := t.uses[len(t.uses)-1]
-	if !strings.HasPrefix(own, fmt.Sprintf("HTTP/1.1 %d ", u.Status)) || strings.Count(own, "HTTP/1.1 ") != 1 || strings.Contains(own, theToken) {
-		return fmt.Errorf("the client received %q for a refusal with %d", own, u.Status)
+	return judgeProblem(own, t.uses[len(t.uses)-1])
+}
+
+// judgeProblem holds an answer of our own against its record: it is one message
+// and says what telemetry says.
+func judgeProblem(answer string, u telemetry.Use) error {
+	head, body, _ := strings.Cut(answer, "\r\n\r\n")
+	_, length, _ := strings.Cut(head, "\r\nContent-Length: ")
+	switch {
+	case !strings.HasPrefix(head, fmt.Sprintf("HTTP/1.1 %d ", u.Status)),
+		!strings.Contains(head, "\r\nContent-Type: application/problem+json\r\n"), strings.Contains(answer, theToken):
+		return fmt.Errorf("the client received %q for %s with %d", answer, u.Outcome, u.Status)
+	case u.Method == "HEAD" && body == "":
+		return nil
+	case length != strconv.Itoa(len(body)), !strings.Contains(body, `"outcome":"`+string(u.Outcome)+`"`):
+		return fmt.Errorf("the client received %q for %s", answer, u.Outcome)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +24,7 @@ import (
 // end without a word.
 type recorder struct {
 	w       *world
+	clients atomic.Uint32
 	dialing sync.Mutex // pairs what is dialled with what is accepted
 
 	mu    sync.Mutex // guards what follows, talks among it
@@ -148,7 +150,7 @@ func (t *talk) keepRest(read int) {
 // converse plays the pieces of a client, each of which the injector has read
 // before the next one is sent, and returns what became of them.
 func (r *recorder) converse(pieces ...string) (*talk, error) {
-	c, err := net.Dial("tcp", r.w.front.Addr().String())
+	c, err := (&net.Dialer{LocalAddr: r.nextClient()}).Dial("tcp", r.w.front.Addr().String())
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +186,13 @@ func (r *recorder) converse(pieces ...string) (*talk, error) {
 	}
 	t.sent, t.received, t.lost = strings.Join(pieces, ""), string(received), lost
 	return t, nil
+}
+
+// nextClient returns a loopback address of its own for each client: a port could
+// be taken again before its last conversation was collected.
+func (r *recorder) nextClient() *net.TCPAddr {
+	n := r.clients.Add(1)
+	return &net.TCPAddr{IP: net.IPv4(127, byte(1+n>>16), byte(n>>8), byte(n))}
 }
 
 var errWaited = errors.New("waited in vain for the injector")
