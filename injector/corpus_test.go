@@ -22,7 +22,7 @@ func (c *corpus) play(each func(yield func(pieces ...string))) {
 	c.t.Helper()
 	queue := make(chan []string)
 	var workers sync.WaitGroup
-	for range 4 * runtime.GOMAXPROCS(0) {
+	for range 8 * runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			for pieces := range queue {
 				c.playOne(pieces)
@@ -79,9 +79,12 @@ func TestMutatedRequests(t *testing.T) {
 	c := &corpus{t: t, r: corpusWorld(t)}
 	c.play(func(yield func(pieces ...string)) {
 		for _, request := range validRequests {
-			for _, m := range mutate(request) {
-				yield(m.bytes + canary)
+			line := strings.Index(request, "\r\n") + len("\r\n")
+			for i, m := range mutate(request) {
 				yield(get+"\r\n"+m.bytes[:m.at], m.bytes[m.at:]+canary)
+				if m.at < line || i%16 == 0 {
+					yield(m.bytes + canary)
+				}
 			}
 		}
 	})
