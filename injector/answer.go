@@ -138,7 +138,7 @@ func (c *conn) refuseExchange(ex *exchange, err error) error {
 
 func badRequest(ex *exchange, bad *refusal) *problem {
 	ex.token = token.Token{}
-	ex.use.Outcome, ex.use.Reason = workload.BadRequest, bad
+	ex.use.Outcome, ex.use.Reason, ex.use.Refusal = workload.BadRequest, bad, bad.code
 	ex.use.Audience, ex.use.TokenID, ex.use.Expires = "", "", time.Time{}
 	return problemBadRequest(bad)
 }

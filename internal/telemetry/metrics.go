@@ -41,6 +41,7 @@ const (
 // metrics holds every number the product counts; it is a prometheus.Collector.
 type metrics struct {
 	requests    counters[requestLabels]
+	refusals    counters[string]
 	fetches     counters[fetchLabels]
 	spans       spanCounts
 	kernel      atomic.Pointer[func() map[string]uint64]
@@ -54,7 +55,7 @@ type metrics struct {
 type spanCounts struct{ ended, exported, failed atomic.Uint64 }
 
 type descriptions struct {
-	requests, fetches, kernel, connections, build, spans *prometheus.Desc
+	requests, refusals, fetches, kernel, connections, build, spans *prometheus.Desc
 }
 
 func newMetrics(version string) *metrics {
@@ -66,12 +67,14 @@ func newMetrics(version string) *metrics {
 		requests: counters[requestLabels]{overflow: func(l requestLabels) requestLabels {
 			return requestLabels{l.outcome, overflowName, overflowName}
 		}},
+		refusals: counters[string]{overflow: func(string) string { return overflowName }},
 		fetches: counters[fetchLabels]{overflow: func(l fetchLabels) fetchLabels {
 			return fetchLabels{l.result, overflowName}
 		}},
 		desc: descriptions{
 			requests: describe(metricRequests, "Requests and connections by outcome.",
 				labelOutcome, labelDestination, labelIdentity),
+			refusals:    describe(metricRefusals, "Requests that are too malformed to be forwarded.", labelReason),
 			fetches:     describe(metricFetches, "Tokens asked for at their issuer.", labelResult, labelIdentity),
 			kernel:      describe(metricKernel, "What the eBPF programs counted.", labelEvent),
 			connections: describe(metricConnections, "Connections held by the injector now."),
@@ -92,7 +95,7 @@ func (m *metrics) handler() http.Handler {
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	d := &m.desc
-	for _, desc := range []*prometheus.Desc{d.requests, d.fetches, d.kernel, d.connections, d.build, d.spans} {
+	for _, desc := range []*prometheus.Desc{d.requests, d.refusals, d.fetches, d.kernel, d.connections, d.build, d.spans} {
 		out <- desc
 	}
 }
@@ -105,6 +108,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	m.requests.each(func(l requestLabels, n uint64) {
 		counter(m.desc.requests, n, string(l.outcome), clean(l.destination), clean(l.identity))
 	})
+	m.refusals.each(func(reason string, n uint64) { counter(m.desc.refusals, n, clean(reason)) })
 	m.fetches.each(func(l fetchLabels, n uint64) { counter(m.desc.fetches, n, l.result, clean(l.identity)) })
 	counter(m.desc.spans, m.spans.ended.Load(), "ended")
 	counter(m.desc.spans, m.spans.exported.Load(), "exported")

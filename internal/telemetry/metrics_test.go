@@ -45,11 +45,14 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	failed := use()
 	failed.Outcome = workload.TokenUnavailable
 	r.Use(failed)
+	r.Use(telemetry.Use{Outcome: workload.BadRequest, Identity: "billing", Refusal: "two_lengths"})
 	r.Obtained(telemetry.Obtaining{Identity: "billing"})
 	r.Obtained(telemetry.Obtaining{Identity: "billing", Err: errors.New("refused")})
 	for series, want := range map[string]string{
 		`lanyard_requests_total{destination="ledger",identity="billing",outcome="injected"}`:          "2",
 		`lanyard_requests_total{destination="ledger",identity="billing",outcome="token_unavailable"}`: "1",
+		`lanyard_requests_total{destination="",identity="billing",outcome="bad_request"}`:             "1",
+		`lanyard_bad_requests_total{reason="two_lengths"}`:                                            "1",
 		`lanyard_token_fetches_total{identity="billing",result="obtained"}`:                           "1",
 		`lanyard_token_fetches_total{identity="billing",result="failed"}`:                             "1",
 		`lanyard_kernel_events_total{event="redirected"}`:                                             "7",
@@ -84,6 +87,22 @@ func TestSeriesAreBounded(t *testing.T) {
 	}
 	const other = `lanyard_requests_total{destination="_other",identity="_other",outcome="injected"}`
 	if got := counted(t, r, other); got != fmt.Sprint(2*(3000-1024)) {
+		t.Errorf("beyond the bound %q were counted", got)
+	}
+}
+
+// Only what is malformed has a reason, and no more reasons are kept than series.
+func TestRefusalsAreCountedByReason(t *testing.T) {
+	noExporter(t)
+	r := setup(t, nil)
+	r.Use(use())
+	if scraped := scrape(t, r); strings.Contains(scraped, "\nlanyard_bad_requests_total") {
+		t.Errorf("a forwarded request is counted as refused:\n%s", scraped)
+	}
+	for i := range 3000 {
+		r.Use(telemetry.Use{Outcome: workload.BadRequest, Refusal: fmt.Sprint("r", i)})
+	}
+	if got := counted(t, r, `lanyard_bad_requests_total{reason="_other"}`); got != fmt.Sprint(3000-1024) {
 		t.Errorf("beyond the bound %q were counted", got)
 	}
 }

@@ -19,6 +19,7 @@ const (
 // The names of our metrics and their labels.
 const (
 	metricRequests    = "lanyard_requests_total"
+	metricRefusals    = "lanyard_bad_requests_total"
 	metricFetches     = "lanyard_token_fetches_total"
 	metricKernel      = "lanyard_kernel_events_total"
 	metricConnections = "lanyard_open_connections"
@@ -28,6 +29,7 @@ const (
 	labelOutcome     = "outcome"
 	labelDestination = "destination"
 	labelIdentity    = "identity"
+	labelReason      = "reason"
 	labelResult      = "result"
 	labelEvent       = "event"
 	labelVersion     = "version"

@@ -30,5 +30,6 @@ type Use struct {
 	Traceparent string // the request's own field, or ""
 	Tracestate  string // the request's own field, or ""
 
-	Reason error // why the outcome is not a success, or nil
+	Refusal string // short code of why the request is malformed, of a small fixed set, or ""
+	Reason  error  // why the outcome is not a success, or nil
 }

@@ -20,6 +20,9 @@ import (
 // should be warned of is the caller's business, who knows how often it happens.
 func (r *Recorder) Use(u Use) {
 	r.metrics.requests.get(requestLabels{u.Outcome, u.Destination, u.Identity}).Add(1)
+	if u.Outcome == workload.BadRequest {
+		r.metrics.refusals.get(u.Refusal).Add(1)
+	}
 	if r.logger.Enabled(context.Background(), slog.LevelDebug) {
 		r.logger.LogAttrs(context.Background(), slog.LevelDebug, "request", useLogAttributes(&u)...)
 	}
@@ -71,6 +74,7 @@ func useLogAttributes(u *Use) []slog.Attr {
 	if u.Status != 0 {
 		attrs = append(attrs, slog.Int("status", u.Status))
 	}
+	text("refusal", u.Refusal)
 	attrs = append(attrs, slog.Duration("took", u.End.Sub(u.Start)))
 	if u.Reason != nil {
 		text("error", clean(u.Reason.Error()))
