@@ -1,6 +1,7 @@
 // Command summary runs go test and says in one line how it went. It prints a
-// line for each package as it ends, then what failed with its output and what was
-// skipped with its reason, and last exactly one line:
+// line for each package as it ends, then what failed with its output, what tests
+// said of how much they tried (their lines "counts: …", of whatever outcome), what
+// was skipped with its reason, and last exactly one line:
 //
 //	N passed, N failed, N skipped
 //

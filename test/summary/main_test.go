@@ -25,6 +25,11 @@ func TestA(t *testing.T) { t.Skip("needs root") }
 func TestB(t *testing.T) { t.Skip("needs root") }
 func TestC(t *testing.T) {}
 `
+	counting = `package m
+import ("fmt"; "testing")
+func TestA(t *testing.T) { t.Log("counts: 7 cases"); t.Run("sub", func(t *testing.T) { fmt.Println("counts: 8 cases") }); t.Log("no counts: 9") }
+func TestB(t *testing.T) { t.Log("counts: 10 cases"); t.Fail() }
+`
 	notBuilding = `package m
 import "testing"
 func TestA(t *testing.T) { undefinedThing() }
@@ -97,6 +102,9 @@ func TestSummary(t *testing.T) {
 			[]string{"skip  example.org/m/a TestA and 1 more: needs root\n"}, []string{"CI=true"}},
 		{"a skip is a failure in CI", []string{skipping}, nil, true, "1 passed, 0 failed, 2 skipped", false,
 			[]string{"CI=true"}, nil},
+		{"counts are shown", []string{counting}, nil, false, "2 passed, 1 failed, 0 skipped", false,
+			[]string{"counts  example.org/m/a TestA: 7 cases\n", "counts  example.org/m/a TestA/sub: 8 cases\n", "counts  example.org/m/a TestB: 10 cases\n"},
+			[]string{"no counts"}},
 		{"a build failure counts", []string{notBuilding, passing}, nil, false, "3 passed, 1 failed, 0 skipped", false,
 			[]string{"example.org/m/a does not build", "undefined: undefinedThing"}, nil},
 		{"a vet failure counts", []string{notVetting, passing}, nil, false, "3 passed, 1 failed, 0 skipped", false,
@@ -137,6 +145,17 @@ func TestSummary(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestCountsAreBounded(t *testing.T) {
+	c := newTally()
+	for range 1000 {
+		c.take(event{Action: "output", Package: "p", Test: "T", Output: "    a_test.go:1: counts: 1\n"})
+	}
+	c.take(event{Action: "pass", Package: "p", Test: "T"})
+	if len(c.counted) != maxCounted || c.counted[0] != "p T: 1" {
+		t.Errorf("%d lines, the first of them %q", len(c.counted), c.counted[0])
 	}
 }
 

@@ -19,6 +19,12 @@ func (t *tally) print(out io.Writer, skipFails bool) {
 		}
 		fmt.Fprintf(out, "\nFAIL  %s\n%s", f.name, indent(output))
 	}
+	for i, line := range t.counted {
+		if i == 0 {
+			fmt.Fprintln(out)
+		}
+		fmt.Fprintf(out, "counts  %s\n", line)
+	}
 	if t.skipped > 0 {
 		fmt.Fprintln(out)
 	}
@@ -56,6 +62,17 @@ func explain(output string) string {
 		return ""
 	}
 	return kept.String()
+}
+
+// countLines returns the lines of a test's output that begin with "counts: ",
+// without it: what a test tried is worth seeing even if all went well.
+func countLines(output string) (lines []string) {
+	for line := range strings.Lines(output) {
+		if counts, ok := strings.CutPrefix(skipPlace.ReplaceAllString(line, ""), "counts: "); ok {
+			lines = append(lines, strings.TrimSpace(counts))
+		}
+	}
+	return lines
 }
 
 var skipPlace = regexp.MustCompile(`^\s*\S+\.go:\d+: `)

@@ -10,6 +10,9 @@ import (
 // gives way, the end says what went wrong.
 const maxOutput = 64 << 10
 
+// maxCounted bounds the lines of counts that are kept of all tests.
+const maxCounted = 256
+
 // tally counts tests and keeps the output of those that need explaining.
 type tally struct {
 	passed, failed, skipped int
@@ -18,6 +21,7 @@ type tally struct {
 	builds   map[string]*strings.Builder
 	broken   map[string]bool // packages in which a test has failed already
 	counts   map[string]int  // tests that ended, by package
+	counted  []string        // what tests said of how much they tried
 	failures []failure
 	skips    map[string][]string // tests by reason
 }
@@ -66,6 +70,11 @@ func (t *tally) take(e event) string {
 
 func (t *tally) endTest(e event, id test, output string) {
 	t.counts[e.Package]++
+	for _, line := range countLines(output) {
+		if len(t.counted) < maxCounted {
+			t.counted = append(t.counted, id.String()+": "+line)
+		}
+	}
 	switch e.Action {
 	case "pass":
 		t.passed++
