@@ -30,7 +30,7 @@ var validRequests = []string{
 	"GET /ws HTTP/1.1\r\n" + toLedger + "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n",
 	"POST / HTTP/1.1\r\n" + toLedger + "Content-Length: 0\r\n\r\n",
 	"POST / HTTP/1.1\r\nContent-Length: 11\r\n" + toLedger + "\r\nhello\r\nbody",
-	"POST / HTTP/1.1\r\n" + toLedger + own + "Expect: 100-continue\r\nContent-Length: 72\r\n\r\nGET / HTTP/1.1\r\nHost: ledger.internal\r\nAuthorization: Bearer smuggled\r\n\r\n",
+	"POST / HTTP/1.1\r\n" + toLedger + own + "Expect: 100-continue\r\nContent-Length: 73\r\n\r\nGET / HTTP/1.1\r\nHost: ledger.internal\r\nAuthorization: Bearer smuggled\r\n\r\n",
 	"PUT / HTTP/1.1\r\n" + toLedger + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 	"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + toLedger + own + "\r\n3\r\nabc\r\n0a;x=y;z=\"q\\\" ;\"\r\n0123456789\r\n00;last\r\nX-Sum: 1\r\nY:\r\n\r\n",
 }

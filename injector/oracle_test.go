@@ -53,6 +53,10 @@ func isRefused(t *talk) bool {
 	return len(t.uses) > 0 && answeredHere(t.uses[len(t.uses)-1])
 }
 
+func isBadRequest(t *talk) bool {
+	return isRefused(t) && t.uses[len(t.uses)-1].Outcome == workload.BadRequest
+}
+
 func answeredHere(u telemetry.Use) bool {
 	return u.Outcome == workload.BadRequest || u.Outcome == workload.Refused
 }
@@ -237,6 +241,7 @@ func judgeProblem(answer string, u telemetry.Use) error {
 type tally struct {
 	mu                                             sync.Mutex
 	cases, refused, relayed, forwarded, exceptions int
+	malformed                                      int // of the refused
 	failures                                       int
 }
 
@@ -251,9 +256,18 @@ func (c *tally) count(t *talk) {
 		c.relayed++
 	case isRefused(t):
 		c.refused++
+		if isBadRequest(t) {
+			c.malformed++
+		}
 	default:
 		c.forwarded++
 	}
+}
+
+func (c *tally) failed() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failures
 }
 
 func (c *tally) fail(t *testing.T, format string, args ...any) {
