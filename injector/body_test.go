@@ -1,10 +1,7 @@
 package injector
 
 import (
-	"bytes"
 	"errors"
-	"io"
-	"net/http/httputil"
 	"strings"
 	"testing"
 	"time"
@@ -99,28 +96,6 @@ func TestChunkedBody(t *testing.T) {
 	}
 }
 
-// FuzzChunked holds that pieces make no difference and that what we accept,
-// net/http reads to the same end.
-func FuzzChunked(f *testing.F) {
-	for _, s := range []string{"0\r\n\r\n", "3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\nGET", "ffffffff\r\n", "1\r\nab", "0\r\nHost: x\r\n\r\n"} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		n, done, err := feedAll(b, len(b)+1, true)
-		n1, done1, err1 := feedAll(b, 1, true)
-		if done != done1 || err != err1 || n != n1 {
-			t.Fatalf("at once %d, %t, %v; byte by byte %d, %t, %v", n, done, err, n1, done1, err1)
-		}
-		if !done {
-			return
-		}
-		in := bytes.NewReader(b[:n])
-		if _, err := io.Copy(io.Discard, httputil.NewChunkedReader(in)); err != nil {
-			t.Fatalf("we accept what net/http refuses: %v", err)
-		}
-	})
-}
-
 func parseResponse(b []byte) (*response, bool, error) {
 	r := new(response)
 	r.reset()
@@ -180,25 +155,4 @@ func TestResponseHead(t *testing.T) {
 			t.Errorf("%.60q: %d, %t, %v; want %d, %v", c.head, got, done, err, c.want, c.err)
 		}
 	}
-}
-
-// FuzzResponse holds that a response head is understood the same however it
-// arrives, and never beyond its bytes.
-func FuzzResponse(f *testing.F) {
-	for _, s := range []string{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.0 101\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200 OK\n\n"} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		whole, done, err := parseResponse(b)
-		pieces := new(response)
-		pieces.reset()
-		var d bool
-		var e error
-		for i := 0; i < len(b) && !d && e == nil; i++ {
-			d, e = pieces.parse(b[:i+1])
-		}
-		if d != done || e != err && err != errHeadSize || done && (*whole != *pieces || whole.size() > len(b)) {
-			t.Fatalf("at once %+v, %t, %v; byte by byte %+v, %t, %v", whole, done, err, pieces, d, e)
-		}
-	})
 }

@@ -1,13 +1,8 @@
 package injector
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	nethttp "net/http"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -209,95 +204,6 @@ func TestRewrite(t *testing.T) {
 			t.Errorf("%q became\n%q, want\n%q", c.in, got, c.want)
 		}
 	}
-}
-
-// FuzzHead holds what must be true of every head, and compares with net/http:
-// what we accept, it accepts, and understands in the same way.
-func FuzzHead(f *testing.F) {
-	for _, s := range []string{
-		"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST http://a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
-		"PUT / HTTP/1.1\r\nHost: [::1]:8080\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n",
-		"GET / HTTP/1.0\r\nAuthorization: x\r\nAuthorization: y\r\n\r\n", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n",
-		"OPTIONS * HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
-	} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		h, done, err := parseHead(b)
-		checkIncremental(t, b, done, err)
-		if !done {
-			return
-		}
-		if sniff(b) != http1 {
-			t.Fatalf("accepted, but not recognised as HTTP")
-		}
-		rewritten := appendInjected(nil, b, h, someToken(t))
-		again, done, err := parseHead(rewritten)
-		if !done || err != nil || again.credentials != 1 || again.authority != h.authority || again.framing != h.framing {
-			t.Fatalf("rewritten head %q: %t, %v", rewritten, done, err)
-		}
-		compareWithOracle(t, b[:h.size()], h)
-	})
-}
-
-// checkIncremental feeds the same bytes one by one.
-func checkIncremental(t *testing.T, b []byte, done bool, err error) {
-	t.Helper()
-	h := new(head)
-	h.reset()
-	for i := range b {
-		d, e := h.parse(b[:i+1])
-		if d || e != nil {
-			if d != done || e != err {
-				t.Fatalf("byte by byte %t, %v; at once %t, %v", d, e, done, err)
-			}
-			return
-		}
-	}
-	if done || err != nil && err != errHeadSize {
-		t.Fatalf("byte by byte nothing; at once %t, %v", done, err)
-	}
-}
-
-// compareWithOracle holds the parsed head against net/http's.
-func compareWithOracle(t *testing.T, b []byte, h *head) {
-	t.Helper()
-	r, err := nethttp.ReadRequest(bufio.NewReader(io.MultiReader(bytes.NewReader(b), strings.NewReader("0\r\n\r\n"))))
-	if err != nil {
-		if oracleIsStricter(b, h, err) {
-			return
-		}
-		t.Fatalf("we accept what net/http refuses: %v", err)
-	}
-	if r.Method != string(h.method.of(b)) {
-		t.Fatalf("method %q, net/http %q", h.method.of(b), r.Method)
-	}
-	if chunked := slices.Equal(r.TransferEncoding, []string{"chunked"}); chunked != h.chunked {
-		t.Fatalf("chunked %t, net/http %t", h.chunked, chunked)
-	}
-	if h.length > 0 && r.ContentLength != h.length || h.length <= 0 && !h.chunked && r.ContentLength != 0 {
-		t.Fatalf("length %d, net/http %d", h.length, r.ContentLength)
-	}
-	if n := len(r.Header.Values("Authorization")); n != h.credentials {
-		t.Fatalf("%d credentials, net/http %d", h.credentials, n)
-	}
-	if at, err := parseAuthority([]byte(r.Host)); h.form != authorityForm && (err != nil || at != h.authority) {
-		t.Fatalf("authority %v, net/http %q", h.authority, r.Host)
-	}
-}
-
-// oracleIsStricter are the cases in which net/http refuses what RFC 9112 allows,
-// or what only matters to who interprets a path.
-func oracleIsStricter(b []byte, h *head, err error) bool {
-	for _, s := range []string{
-		"invalid URL escape", "invalid control character", "invalid userinfo", "first path segment", "invalid character",
-		"missing protocol scheme", "invalid port", "invalid URI for request", "malformed Host header", "invalid host", "too many 1xx",
-	} {
-		if strings.Contains(err.Error(), s) {
-			return true
-		}
-	}
-	return h.form == authorityForm
 }
 
 func TestMessagesQuoteNobody(t *testing.T) {

@@ -1,0 +1,150 @@
+package injector
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	nethttp "net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// difference is one in which net/http may read a request otherwise than we do.
+type difference struct {
+	reason string
+	holds  func(b []byte, h *head) bool // of this request
+	err    string                       // what net/http says; "" where it accepts
+}
+
+// admitted are all differences that there may be between a head that we accept
+// and net/http. None lets the two see another method, host, framing or field.
+var admitted = []difference{
+	{"a target is passed on as it is, and bytes that net/url refuses frame nothing",
+		func([]byte, *head) bool { return true }, "invalid URL escape"},
+	{"the same, for a fragment or an opaque path",
+		func([]byte, *head) bool { return true }, "invalid URI for request"},
+}
+
+// FuzzRequestDifferential holds that what we accept, net/http reads as the same
+// request, that it ends there in the same place, and that what we take for
+// unfinished it does not take for whole.
+func FuzzRequestDifferential(f *testing.F) {
+	for _, s := range heads {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, spelt []byte) {
+		b := spell(spelt)
+		h, done, err := parseHead(b)
+		switch {
+		case err != nil:
+		case done:
+			compareRequest(t, b[:h.size()], h)
+		default:
+			if r, err := nethttp.ReadRequest(bufio.NewReader(bytes.NewReader(b))); err == nil {
+				t.Fatalf("we wait for more, net/http has read %s %s", r.Method, r.RequestURI)
+			}
+		}
+	})
+}
+
+// next follows a request in the same connection.
+const next = "GET /next HTTP/1.1\r\nHost: next\r\n\r\n"
+
+// bodyOf makes a body for a head, of at most a few bytes.
+func bodyOf(f *framing) (body string, ok bool) {
+	switch {
+	case f.chunked:
+		return "3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n", true
+	case f.length > 1<<10:
+		return "", false
+	case f.length > 0:
+		return strings.Repeat("x", int(f.length)), true
+	}
+	return "", true
+}
+
+func compareRequest(t *testing.T, b []byte, h *head) {
+	t.Helper()
+	body, known := bodyOf(&h.framing)
+	in := bufio.NewReader(io.MultiReader(bytes.NewReader(b), strings.NewReader(body+next)))
+	r, err := nethttp.ReadRequest(in)
+	if err != nil {
+		for _, d := range admitted {
+			if d.err != "" && strings.Contains(err.Error(), d.err) && d.holds(b, h) {
+				return
+			}
+		}
+		t.Fatalf("we accept what net/http refuses: %v", err)
+	}
+	if r.Method != string(h.method.of(b)) || r.RequestURI != string(h.target.of(b)) || r.ProtoMajor != 1 || r.ProtoMinor != int(h.minor) {
+		t.Fatalf("net/http reads %s %q HTTP/%d.%d", r.Method, r.RequestURI, r.ProtoMajor, r.ProtoMinor)
+	}
+	if chunked := len(r.TransferEncoding) > 0; chunked != h.chunked || !chunked && r.ContentLength != max(h.length, 0) {
+		t.Fatalf("framing %+v, net/http %q and %d", h.framing, r.TransferEncoding, r.ContentLength)
+	}
+	if r.Close != h.last() {
+		t.Fatalf("last %t, net/http %t", h.last(), r.Close)
+	}
+	compareAuthority(t, b, h, r)
+	compareFields(t, b, h, r)
+	if !known {
+		return
+	}
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		t.Fatalf("net/http refuses the body: %v", err)
+	}
+	if rest, _ := io.ReadAll(in); string(rest) != next {
+		t.Fatalf("the request ends elsewhere for net/http, which leaves %q", rest)
+	}
+}
+
+func compareAuthority(t *testing.T, b []byte, h *head, r *nethttp.Request) {
+	t.Helper()
+	want := h.authority
+	if h.form == authorityForm { // net/http takes the target's for the host, and we inject nothing
+		want, _ = parseAuthority(h.target.of(b))
+	}
+	if at, err := parseAuthority([]byte(r.Host)); err != nil || at != want {
+		t.Fatalf("authority %v, net/http %q", want, r.Host)
+	}
+	if h.form != originForm && h.form != absoluteForm || strings.Contains(r.RequestURI, "#") { // net/http knows no fragments here
+		return
+	}
+	if path, err := url.PathUnescape(string(h.path.of(b))); err != nil || path != r.URL.Path {
+		t.Fatalf("path %q (%v), net/http %q", path, err, r.URL.Path)
+	}
+}
+
+// compareFields compares all fields but those that net/http takes out of them.
+func compareFields(t *testing.T, b []byte, h *head, r *nethttp.Request) {
+	t.Helper()
+	fields := nethttp.Header{}
+	for from := bytes.IndexByte(b, '\n') + 1; from < h.size()-2; {
+		end, next, err := nextLine(b, from)
+		must(t, err)
+		name, value, err := splitField(b, from, end)
+		must(t, err)
+		fields.Add(string(name.of(b)), string(value.of(b)))
+		from = next
+	}
+	if n := len(fields["Authorization"]); n != h.credentials || n != len(r.Header["Authorization"]) {
+		t.Fatalf("%d credentials, %d in the fields, net/http %d", h.credentials, n, len(r.Header["Authorization"]))
+	}
+	for name, values := range fields {
+		switch name {
+		case "Host", "Transfer-Encoding", "Trailer":
+			continue
+		}
+		if got := r.Header[name]; strings.Join(got, "\n") != strings.Join(values, "\n") {
+			t.Fatalf("%s: %q, net/http %q", name, values, got)
+		}
+		delete(r.Header, name)
+	}
+	if _, pragma := fields["Pragma"]; pragma {
+		delete(r.Header, "Cache-Control") // which net/http adds
+	}
+	if len(r.Header) > 0 {
+		t.Fatalf("net/http sees more fields: %q", r.Header)
+	}
+}
