@@ -133,8 +133,8 @@ func newWorld(t testing.TB, changes ...func(*world, *Config)) *world {
 	w.server, err = New(cfg)
 	must(t, err)
 	w.front = listen(t)
-	served := make(chan error, 1)
-	go func() { served <- w.server.Serve(t.Context(), w.front) }()
+	served, ctx := make(chan error, 1), t.Context()
+	go func() { served <- w.server.Serve(ctx, w.front) }()
 	t.Cleanup(func() {
 		_ = w.back.Close()
 		for c := range w.accepted {
