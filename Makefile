@@ -29,6 +29,11 @@ endif
 TEST_FLAGS ?= $(RACE) -count=1 -timeout=15m
 PACKAGES ?= ./...
 
+# For each fuzz target; without it all of them share ten minutes. Further flags of
+# the command, such as FUZZ_FLAGS='-only Head', are those of test/fuzz.
+FUZZ_TIME ?=
+FUZZ_FLAGS ?=
+
 NEEDS := test/tools/debian-packages
 
 # The clients whose requests the end-to-end tests send.
@@ -74,6 +79,10 @@ demo: build ## Run the whole story on this machine (needs root)
 test: go ## Run all tests; as root also those of the kernel and end to end
 	@$(NEEDS) --or-without 'make test' $(TEST_PACKAGES)
 	@go run ./test/summary $(TEST_FLAGS) $(PACKAGES)
+
+.PHONY: fuzz
+fuzz: go ## Fuzz all that parses foreign bytes, ten minutes in all (FUZZ_TIME=1m: each)
+	@go run ./test/fuzz $(if $(FUZZ_TIME),-each $(FUZZ_TIME)) $(FUZZ_FLAGS) $(PACKAGES)
 
 .PHONY: bench
 bench: go ## Measure the data path against its peers (needs root; half an hour)

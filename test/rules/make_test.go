@@ -39,7 +39,7 @@ func TestMakeAloneShowsTheTargets(t *testing.T) {
 	if status != 0 {
 		t.Fatalf("make ended with %d:\n%s", status, output)
 	}
-	for _, target := range strings.Fields("help build demo test lint generate check-generated image ci clean") {
+	for _, target := range strings.Fields("help build demo test fuzz lint generate check-generated image ci clean") {
 		if !strings.Contains(output, "  make "+target+" ") {
 			t.Errorf("make help does not name %s:\n%s", target, output)
 		}
