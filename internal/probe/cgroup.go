@@ -43,12 +43,14 @@ func CgroupRoot() (string, error) {
 func cgroupRootIn(mountinfo io.Reader) (string, error) {
 	var partial string
 	lines := bufio.NewScanner(mountinfo)
+	lines.Buffer(nil, 1<<20) // an overlay's options name every layer
 	for lines.Scan() {
 		before, after, ok := strings.Cut(lines.Text(), " - ")
 		if !ok || !strings.HasPrefix(after, "cgroup2 ") {
 			continue
 		}
-		fields := strings.Fields(before) // id, parent, device, root, mount point, …
+		// id, parent, device, root, mount point, …; any other white space is part of a name.
+		fields := strings.Split(before, " ")
 		if len(fields) < 5 {
 			continue
 		}

@@ -51,7 +51,7 @@ func (f *Flows) Lookup(client netip.AddrPort) (workload.Flow, error) {
 
 func flowOf(key *bpf.ConnectFlowKey, raw *bpf.ConnectFlow) workload.Flow {
 	return workload.Flow{
-		Kind:       workload.FlowKind(raw.Kind),
+		Kind:       kindOf(raw.Kind),
 		Image:      workload.Image{PID: raw.Tgid, StartTime: raw.Image.StartTime, ExecID: raw.Image.ExecId},
 		UID:        raw.Uid,
 		GID:        raw.Gid,
@@ -61,6 +61,17 @@ func flowOf(key *bpf.ConnectFlowKey, raw *bpf.ConnectFlow) workload.Flow {
 		Client:     addrPort(key.Local, key.Port),
 		Original:   addrPort(raw.Original, raw.OriginalPort),
 	}
+}
+
+// kindOf returns no kind for one that this agent does not know.
+func kindOf(k bpf.ConnectFlowKind) workload.FlowKind {
+	switch k {
+	case bpf.ConnectFlowKindFLOW_REDIRECTED:
+		return workload.FlowRedirected
+	case bpf.ConnectFlowKindFLOW_LOCAL_API:
+		return workload.FlowLocalAPI
+	}
+	return 0
 }
 
 func addrPort(a bpf.ConnectAddress, port uint32) netip.AddrPort {
