@@ -55,7 +55,7 @@ func parseMounts(table io.Reader) ([]mount, error) {
 
 func parseMount(line string) (mount, error) {
 	before, after, ok := strings.Cut(line, " - ")
-	fields := strings.Fields(before)
+	fields := strings.Split(before, " ") // alone: any other white space is part of a name
 	if !ok || len(fields) < 6 {
 		return mount{}, fmt.Errorf("read mount table: line %q is not understood", line)
 	}

@@ -69,7 +69,7 @@ func (r *Reader) scanOne(pid uint32, facts Facts) (p *workload.Process, denied b
 
 // parseStatus returns the effective ids of /proc/PID/status.
 func parseStatus(status string) (uid, gid uint32, ok bool) {
-	found := 0
+	found := map[string]bool{}
 	for line := range strings.Lines(status) {
 		name, values, _ := strings.Cut(line, ":")
 		if name != "Uid" && name != "Gid" {
@@ -88,7 +88,7 @@ func parseStatus(status string) (uid, gid uint32, ok bool) {
 		} else {
 			gid = uint32(id)
 		}
-		found++
+		found[name] = true
 	}
-	return uid, gid, found == 2
+	return uid, gid, len(found) == 2
 }
