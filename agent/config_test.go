@@ -292,28 +292,3 @@ func TestHostileNestingIsNotParsed(t *testing.T) {
 		}
 	}
 }
-
-func FuzzConfig(f *testing.F) {
-	f.Add(fullConfig)
-	f.Add(minimal)
-	f.Add("identities: &a [*a]\n")
-	f.Add("a: |\n  b\n--- !x\n%YAML 1.2\n")
-	f.Add("identities: [{name: 1.0e5, match: {user: ~}}]")
-	f.Fuzz(func(t *testing.T, content string) {
-		c, warnings, err := ParseConfig("f", []byte(content), testHost)
-		var wrong ConfigErrors
-		switch {
-		case err == nil && c.Policy == nil:
-			t.Fatal("no policy and no error")
-		case err != nil && (c != nil || warnings != nil):
-			t.Fatal("a configuration in part")
-		case errors.As(err, &wrong) && len(wrong) == 0:
-			t.Fatal("an error that says nothing")
-		}
-		for _, one := range wrong {
-			if one.Line < 0 || one.Reason == "" {
-				t.Fatalf("%+v", one)
-			}
-		}
-	})
-}
