@@ -40,6 +40,8 @@ func FuzzTokenResponse(f *testing.F) {
 	f.Add(uint16(401), "Sun, 01 Mar 2026 11:00:00 GMT", "", []byte(`{"message":"the assertion is `), true)
 	f.Add(uint16(302), date, "https://elsewhere/\x00?", []byte("<html>"), true)
 	f.Add(uint16(403), date, "", []byte(`{"code":7,"message":"audience is not allowed\nx"}`), true)
+	f.Add(uint16(307), date, "%\u074a", []byte(nil), false)
+	f.Add(uint16(307), date, "%"+strings.Repeat("x", 10_000), []byte(nil), true)
 	f.Add(uint16(503), "", "", []byte(`[]`), false)
 	k, err := makeKey()
 	if err != nil {
@@ -47,7 +49,7 @@ func FuzzTokenResponse(f *testing.F) {
 	}
 	base := "https://authority.test/operator"
 	f.Fuzz(func(t *testing.T, status uint16, date, location string, body []byte, echo bool) {
-		a := &answering{status: 100 + int(status)%900, date: date, location: location, body: body}
+		a := &answering{status: max(100, int(status)%1000), date: date, location: location, body: body}
 		c := &Client{config: Config{Base: base, Now: now, StateDir: "/state"}, turn: make(chan struct{}, 1), caller: caller{
 			base: base, timeout: time.Minute, clock: &clock{now: now}, client: &http.Client{
 				Transport: echoing{a, echo}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
@@ -90,7 +92,7 @@ func (e echoing) RoundTrip(r *http.Request) (*http.Response, error) {
 // checkLine holds that an error can be logged.
 func checkLine(t *testing.T, text string, requests []*http.Request) {
 	t.Helper()
-	if text == "" || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+	if text == "" || len(text) > 4*maxMessage || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 		t.Fatalf("not a line of a log: %q", text)
 	}
 	for _, r := range requests {

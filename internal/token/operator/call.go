@@ -179,8 +179,9 @@ func unreachable(err error, m message) error {
 	if errors.As(err, &certificate) {
 		hint = "if a private CA signed its certificate, name that CA's file (LANYARD_CA_FILE)"
 	}
-	if text := err.Error(); m.withhold(text) != text { // an answer that is no HTTP is quoted
-		err = errors.New(m.withhold(text))
+	// An answer that is no HTTP, or a Location that is no URL, is quoted.
+	if text := printable(m.withhold(err.Error())); text != err.Error() {
+		err = errors.New(text)
 	}
 	return fmt.Errorf("%w: %w; %s", token.ErrUnreachable, err, hint)
 }
