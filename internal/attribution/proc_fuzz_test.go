@@ -58,7 +58,7 @@ func FuzzMounts(f *testing.F) {
 		if mounts, err := parseMounts(strings.NewReader(table)); err == nil && len(mounts) > strings.Count(table, "\n")+1 {
 			t.Errorf("%d mounts", len(mounts))
 		}
-		if root == "" || point == "" || strings.Contains(root+point, "\x00") {
+		if !strings.HasPrefix(root, "/") || !strings.HasPrefix(point, "/") || strings.Contains(root+point, "\x00") {
 			return
 		}
 		escape := strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`).Replace
