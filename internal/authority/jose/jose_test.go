@@ -284,6 +284,14 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
+		for name := range m.claims.members {
+			if at, err := m.claims.Time(name); err == nil && (at.Year() < 1970 || at.Year() > 10_000) {
+				t.Errorf("claim %q is the date %v", name, at)
+			}
+			if s, err := m.claims.String(name); err == nil && s == "" {
+				t.Errorf("claim %q is a string without content", name)
+			}
+		}
 		if _, err := m.Verify(public); err == nil {
 			if _, err := jws.Verify([]byte(compact), jws.WithKey(jwa.ES256, public.key)); err != nil {
 				t.Fatalf("we accept what jwx refuses: %v", err)
