@@ -15,8 +15,8 @@ func TestAgentKilled(t *testing.T) {
 	w.startOther(otherV4)
 	w.dns.Set("other.test", otherV4)
 	w.wantIn(ledgerURL)
-	held := lab.HeldBPF(t, w.agent.cmd.Process.Pid)
-	w.agent.kill(t)
+	held := lab.HeldBPF(t, w.agent.Cmd.Process.Pid)
+	w.agent.Kill()
 	if pins := lab.Pins(t, w.bpffs); len(pins) == 0 {
 		t.Fatal("a killed agent left no pins: its hooks are gone, and the fail policy with them")
 	}
@@ -69,12 +69,12 @@ except ConnectionError as e:
 `)
 	held := startProcess(t, w.place(), "holder", holder)
 	held.waitForLog(t, "before HTTP/1.1 200")
-	w.agent.kill(t)
-	held.signal(t, syscall.SIGUSR1)
-	if !held.endsWithin(waitLimit) {
+	w.agent.Kill()
+	held.Signal(syscall.SIGUSR1)
+	if !held.EndsWithin(waitLimit) {
 		t.Fatal("the connection hangs after the agent was killed")
 	}
-	if output := held.output.String(); !strings.Contains(output, "after Connection") && !strings.Contains(output, "after ''") {
+	if output := held.Output(); !strings.Contains(output, "after Connection") && !strings.Contains(output, "after ''") {
 		t.Errorf("the connection went on as %q, want its end", output)
 	}
 	w.startAgent(w.config(pythonConfig(t))) // takes over what was left, and cleans it up

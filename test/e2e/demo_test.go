@@ -18,7 +18,7 @@ import (
 
 // demoRun is a run of `lanyard demo` on this host, as a user would start it.
 type demoRun struct {
-	*process
+	process
 	folder string // where it may make temporary folders
 }
 
@@ -39,9 +39,9 @@ var stageFolder = regexp.MustCompile(`Everything happens in (\S+) and in the cgr
 // checkNothingLeft fails the test for what a demo that has ended left behind.
 func (d *demoRun) checkNothingLeft(t *testing.T) {
 	t.Helper()
-	said := stageFolder.FindStringSubmatch(d.output.String())
+	said := stageFolder.FindStringSubmatch(d.Output())
 	if said == nil {
-		t.Fatalf("the demo did not say where it happens:\n%s", d.output.String())
+		t.Fatalf("the demo did not say where it happens:\n%s", d.Output())
 	}
 	folder, cgroup := said[1], said[2]
 	if left, err := os.ReadDir(d.folder); err != nil || len(left) > 0 {
@@ -85,14 +85,14 @@ func processesNaming(t *testing.T, text string) []string {
 func TestDemoTellsSixSteps(t *testing.T) {
 	demo := startDemo(t)
 	began := time.Now()
-	if !demo.endsWithin(3 * waitLimit) {
+	if !demo.EndsWithin(3 * waitLimit) {
 		t.Fatal("the demo did not end")
 	}
 	t.Logf("the demo took %v", time.Since(began).Round(time.Millisecond))
-	if code := demo.cmd.ProcessState.ExitCode(); code != 0 {
+	if code := demo.Cmd.ProcessState.ExitCode(); code != 0 {
 		t.Fatalf("the demo ended with status %d", code)
 	}
-	output := demo.output.String()
+	output := demo.Output()
 	rest := output
 	for _, want := range []string{
 		"\n1. ", "$ curl ", "HTTP/1.1 401", "\n2. ", `"ticket": "`, "\n3. ", "agent --config",
@@ -115,11 +115,11 @@ func TestDemoInterrupted(t *testing.T) {
 		t.Run("step "+strings.TrimSpace(moment), func(t *testing.T) {
 			demo := startDemo(t)
 			demo.waitForLog(t, moment)
-			demo.signal(t, syscall.SIGINT)
-			if !demo.endsWithin(waitLimit) {
+			demo.Signal(syscall.SIGINT)
+			if !demo.EndsWithin(waitLimit) {
 				t.Fatal("the demo did not end after Ctrl-C")
 			}
-			if code := demo.cmd.ProcessState.ExitCode(); code != 1 {
+			if code := demo.Cmd.ProcessState.ExitCode(); code != 1 {
 				t.Errorf("the demo ended with status %d, want 1", code)
 			}
 			demo.checkNothingLeft(t)
@@ -130,7 +130,7 @@ func TestDemoInterrupted(t *testing.T) {
 func TestDemoThatIsKept(t *testing.T) {
 	demo := startDemo(t, "--keep")
 	demo.waitForLog(t, "Ctrl-C ends the demo")
-	_, tries, _ := strings.Cut(demo.output.String(), "Still running")
+	_, tries, _ := strings.Cut(demo.Output(), "Still running")
 	command := regexp.MustCompile(`(?m)^ *\$ (sh -c .*)$`).FindStringSubmatch(tries)
 	if command == nil {
 		t.Fatalf("the demo does not say what to try:\n%s", tries)
@@ -182,11 +182,11 @@ func TestDemoFailsWithItsStep(t *testing.T) {
 	cmd := exec.Command(lanyard(t), "demo")
 	cmd.Env = append(os.Environ(), "TMPDIR="+run.folder, "PATH="+tools+":"+os.Getenv("PATH"))
 	run.process = startProcess(t, lab.Place{}, "demo", cmd)
-	if !run.endsWithin(waitLimit) {
+	if !run.EndsWithin(waitLimit) {
 		t.Fatal("the demo did not end")
 	}
-	if code := run.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(run.output.String(), "step 1: the API answered") {
-		t.Errorf("the demo ended with status %d:\n%s", code, run.output.String())
+	if code := run.Cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(run.Output(), "step 1: the API answered") {
+		t.Errorf("the demo ended with status %d:\n%s", code, run.Output())
 	}
 	run.checkNothingLeft(t)
 }

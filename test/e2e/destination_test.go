@@ -109,11 +109,11 @@ print("still", ask(kept, "/still"), flush=True)
 	running := startProcess(t, w.place(), "client", client)
 	running.waitForLog(t, "before HTTP/1.1 200")
 	w.dns.Set(ledgerHost, moved)
-	running.signal(t, syscall.SIGUSR1)
-	if !running.endsWithin(waitLimit) {
+	running.Signal(syscall.SIGUSR1)
+	if !running.EndsWithin(waitLimit) {
 		t.Fatal("the program did not end")
 	}
-	output := running.output.String()
+	output := running.Output()
 	for path, address := range map[string]netip.Addr{"anew": moved, "still": ledgerV4} {
 		seen := slices.IndexFunc(ledger.all(), func(q request) bool { return q.path == "/"+path })
 		if !strings.Contains(output, path+" HTTP/1.1 200") || seen < 0 || ledger.all()[seen].at != address {

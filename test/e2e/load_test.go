@@ -14,7 +14,7 @@ import (
 
 // load is a program that makes requests, one after another on connections of both
 // kinds, until it is told to stop.
-type load struct{ *process }
+type load struct{ process }
 
 // loadResult is what a load counted.
 type loadResult struct {
@@ -49,7 +49,7 @@ func (w *world) startLoad(url string) load {
 func (l load) finish(t *testing.T) loadResult {
 	t.Helper()
 	l.stop(t)
-	result := loadResult{output: l.output.String()}
+	result := loadResult{output: l.Output()}
 	last := result.output[strings.LastIndex(strings.TrimSpace(result.output), "\n")+1:]
 	if _, err := fmt.Sscanf(last, "result %d %d", &result.succeeded, &result.failed); err != nil {
 		t.Fatalf("the load printed no result: %v\n%s", err, result.output)

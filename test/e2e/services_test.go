@@ -30,7 +30,7 @@ func (w *world) startAuthority() {
 	cmd := exec.Command(lanyard(w.t), "authority")
 	cmd.Env = w.serviceEnv(w.authorityEnv...)
 	w.authority = startProcess(w.t, lab.Place{Cgroup: w.services, Net: w.net, Files: w.files}, "authority", cmd)
-	w.authority.waitUntil(w.t, func() error { return w.getOK(authorityURL + "/readyz") })
+	w.authority.WaitUntil(w.t, waitLimit, func() error { return w.getOK(authorityURL + "/readyz") })
 }
 
 // ticket is what `lanyard ticket create -o json` prints.
@@ -72,7 +72,7 @@ func (w *world) startAgent(config string) {
 	w.t.Helper()
 	cmd := w.agentCommand(config)
 	w.agent = startProcess(w.t, lab.Place{Cgroup: w.services, Net: w.net, Files: w.files}, "agent", cmd)
-	w.agent.waitUntil(w.t, func() error { return w.getOK(metricsURL + "/readyz") })
+	w.agent.WaitUntil(w.t, waitLimit, func() error { return w.getOK(metricsURL + "/readyz") })
 }
 
 // refuseAgent starts the agent with a configuration that it must refuse and
@@ -86,7 +86,7 @@ func (w *world) refuseAgent(config string) (status int, output string) {
 // stopAgent stops the agent and checks that it left nothing behind.
 func (w *world) stopAgent() {
 	w.t.Helper()
-	held := lab.HeldBPF(w.t, w.agent.cmd.Process.Pid)
+	held := lab.HeldBPF(w.t, w.agent.Cmd.Process.Pid)
 	if len(held.Programs) == 0 || len(held.Links) == 0 {
 		w.t.Errorf("the agent holds the BPF objects %+v, want programs and links", held)
 	}
@@ -101,7 +101,7 @@ func (w *world) stopAgent() {
 func (w *world) reload(config string) {
 	w.t.Helper()
 	w.write("agent.yaml", config)
-	w.agent.signal(w.t, syscall.SIGHUP)
+	w.agent.Signal(syscall.SIGHUP)
 }
 
 // metric reads a value of the agent's metrics: its line without the value, as
@@ -155,7 +155,7 @@ func sameSeries(have, want string) bool {
 func (w *world) injectorPort() uint16 {
 	w.t.Helper()
 	known := []uint16{3013, 3014}
-	for _, listener := range lab.Listeners(w.t, w.agent.cmd.Process.Pid) {
+	for _, listener := range lab.Listeners(w.t, w.agent.Cmd.Process.Pid) {
 		if listener.Addr() == netip.MustParseAddr("127.0.0.1") && !slices.Contains(known, listener.Port()) {
 			return listener.Port()
 		}

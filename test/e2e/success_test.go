@@ -239,7 +239,7 @@ func testTraceOfAUse(t *testing.T, protocol string) {
 			t.Errorf("what must not be traced is in %s", strings.Join(found, ", "))
 		}
 	}
-	if strings.Contains(w.agent.output.String(), seen.token) || strings.Contains(w.agent.output.String(), "4711") {
+	if strings.Contains(w.agent.Output(), seen.token) || strings.Contains(w.agent.Output(), "4711") {
 		t.Error("the agent logged a token or a query string")
 	}
 }

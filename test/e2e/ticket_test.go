@@ -55,7 +55,7 @@ func TestTicketThatGivesNothing(t *testing.T) {
 			if len(ledger.all()) != 0 {
 				t.Error("a request without a token was forwarded to a closed destination")
 			}
-			if strings.Contains(answer, "wrong-ticket") || strings.Contains(w.agent.output.String(), "wrong-ticket") {
+			if strings.Contains(answer, "wrong-ticket") || strings.Contains(w.agent.Output(), "wrong-ticket") {
 				t.Error("the ticket is repeated in the answer or the log")
 			}
 			w.wantOutcome("token_unavailable", 1)

@@ -49,9 +49,9 @@ type world struct {
 	instance string
 	http     *http.Client // reaches into the world
 
-	authority    *process
+	authority    process
 	authorityEnv []string // settings of the authority
-	agent        *process
+	agent        process
 	agentEnv     []string // further settings of the agent
 }
 
