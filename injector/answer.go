@@ -47,7 +47,7 @@ func (c *conn) hold(n uint32, last bool) error {
 		case nil, errKicked:
 		case io.EOF:
 			c.ended = true
-			if last {
+			if last || len(c.requests.pending()) == 0 { // it has nothing to send in a tunnel either
 				_ = c.upstream.CloseWrite()
 			}
 			c.await(n)
@@ -87,8 +87,12 @@ func (c *conn) completed(ex *exchange) {
 }
 
 // answer answers the request here, after the responses to all earlier ones. The
-// upstream is not needed any more.
+// upstream is not needed any more; that the client has ended is nevertheless
+// passed on to it, for it may be what the earlier responses wait for.
 func (c *conn) answer(ex *exchange, p *problem) error {
+	if c.ended && c.pipeline.outstanding() > 0 {
+		_ = c.upstream.CloseWrite()
+	}
 	if !c.await(c.pipeline.sent.Load()) {
 		return c.lose(ex)
 	}
