@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -78,6 +79,7 @@ var conversations = map[string][]turn{
 // reset. The other side learns of it, nothing of the connection stays, and every
 // request that arrived is recorded once.
 func TestEndAtEveryByte(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would close what was forgotten
 	for name, turns := range conversations {
 		for _, end := range []ending{{false, false}, {false, true}, {true, false}, {true, true}} {
 			t.Run(name+"/"+end.String(), func(t *testing.T) {
