@@ -26,6 +26,7 @@ type half struct {
 	err   error
 
 	watch watch
+	acked uint64 // of the sweep: what the peer had taken when it last looked
 }
 
 // Why moving bytes stopped, beside io.EOF and what the system says.
@@ -263,8 +264,9 @@ func (h *half) splice(n int64) (int64, error) {
 	if n != whole {
 		piece.N = min(piece.N, n)
 	}
+	before := h.watch.enter(phaseSplicing)
 	moved, err := h.to.ReadFrom(&piece)
-	h.watch.progress()
+	h.watch.enter(before)
 	switch {
 	case err == nil:
 		return moved, nil

@@ -24,6 +24,24 @@ func wasReset(raw syscall.RawConn) bool {
 	return gone || err != nil
 }
 
+// sent returns how many bytes the peer of a connection has taken so far, and whether
+// more wait for it. A connection that is closed tells nothing.
+func sent(c *net.TCPConn) (acked uint64, waiting bool) {
+	if c == nil {
+		return 0, false
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			acked, waiting = info.Bytes_acked, info.Unacked > 0 || info.Notsent_bytes > 0
+		}
+	})
+	return acked, waiting
+}
+
 // reset closes a connection so that its peer sees a reset and not an end.
 func reset(c *net.TCPConn) {
 	_ = c.SetLinger(0)

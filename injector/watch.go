@@ -12,6 +12,7 @@ const (
 	phaseReading  phase = iota // for bytes, which may take its time
 	phaseOpening               // for the rest of what may become the first line of a request
 	phaseWriting               // for a peer to take bytes
+	phaseSplicing              // for the kernel to move bytes
 	phaseHead                  // for the rest of a head
 	phaseDeciding              // for attribution, verification, a token
 )
@@ -44,6 +45,35 @@ func (w *watch) load(now uint32) (p phase, age uint32) {
 	return phase(s >> 32), now - uint32(s)
 }
 
+// touch starts the time of a phase anew, unless its owner meanwhile did.
+func (w *watch) touch(now uint32) {
+	s := w.state.Load()
+	w.state.CompareAndSwap(s, s>>32<<32|uint64(now))
+}
+
+// look is the sweep's view of a half. While bytes are being written or spliced,
+// which may last, only the kernel knows whether the peer takes any; and a splice
+// waits for a peer to take bytes if there are some, else for more of them.
+func (h *half) look(now uint32) (p phase, age uint32) {
+	p, age = h.watch.load(now)
+	if age == 0 || p != phaseWriting && p != phaseSplicing {
+		return p, age
+	}
+	acked, waiting := sent(h.to)
+	if acked != h.acked {
+		h.acked = acked
+		h.watch.touch(now)
+		age = 0
+	}
+	switch {
+	case p == phaseSplicing && waiting:
+		p = phaseWriting
+	case p == phaseSplicing:
+		p = phaseReading
+	}
+	return p, age
+}
+
 // Why a connection was ended by the sweep.
 var (
 	errStalled = errors.New("a peer takes no more bytes")
@@ -67,8 +97,8 @@ func (l Limits) ages() ages {
 // sweep ends what has waited for too long. It runs beside the goroutines of the
 // connection and only tells them; what happens then is theirs.
 func (c *conn) sweep(now uint32, max ages) {
-	request, requestAge := c.requests.watch.load(now)
-	response, responseAge := c.responses.watch.load(now)
+	request, requestAge := c.requests.look(now)
+	response, responseAge := c.responses.look(now)
 	idle := max.idle
 	if c.mode.Load() == modeOpaque {
 		idle = max.relay
