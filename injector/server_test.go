@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -46,13 +47,58 @@ func (w *world) expectRefused() {
 func TestConnectionCap(t *testing.T) {
 	w := newWorld(t, func(_ *world, c *Config) { c.Limits.Connections = 2 })
 	first, _ := w.pair()
-	_, _ = w.pair()
-	w.expectRefused()
+	second, within := w.pair()
+	for range 3 {
+		w.expectRefused()
+		second.send(get + "\r\n") // those within are served meanwhile
+		within.expect(get + bearer + "\r\n")
+		within.send(ok)
+		second.expect(ok)
+	}
 	first.reset()
 	eventually(t, "there is room again", func() bool { return w.server.Open() == 1 })
 	third, upstream := w.pair()
 	third.send(get + "\r\n")
 	upstream.expect(get + bearer + "\r\n")
+}
+
+// A process that has no descriptor left accepts again when it has one, and does
+// not spin meanwhile.
+func TestAcceptWithoutDescriptors(t *testing.T) {
+	w := newWorld(t)
+	ln := &exhausted{Listener: listen(t), since: time.Now()}
+	ln.left.Store(3)
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { done <- w.server.Serve(ctx, ln) }()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	must(t, err)
+	defer func() { _ = c.Close() }()
+	client, upstream := &peer{t, c.(*net.TCPConn), "client"}, w.upstream()
+	if waited := time.Since(ln.since); waited < 3*acceptPause {
+		t.Errorf("3 failures took %v, want a pause of %v after each", waited, acceptPause)
+	}
+	client.send(get + "\r\n")
+	upstream.expect(get + bearer + "\r\n")
+	if n := strings.Count(w.logged(), "limit of open files"); n != 1 {
+		t.Errorf("%d warnings", n)
+	}
+	cancel()
+	must(t, <-done)
+}
+
+// exhausted is a listener that at first cannot accept.
+type exhausted struct {
+	net.Listener
+	since time.Time
+	left  atomic.Int32
+}
+
+func (l *exhausted) Accept() (net.Conn, error) {
+	if l.left.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return l.Listener.Accept()
 }
 
 // shutdown runs Shutdown and returns what it will return.
