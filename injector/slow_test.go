@@ -195,7 +195,7 @@ func TestSlowReaders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, steadyLimits)
 			from, to := s.start(w)
-			must(t, to.conn.SetReadBuffer(64 << 10))
+			must(t, to.conn.SetReadBuffer(64<<10))
 			wrote := from.flood(s.frame)
 			eventually(t, "nobody takes what is sent", from.blocked())
 			for range 10 {
