@@ -136,6 +136,10 @@ func (a *Agent) makeParts() (err error) {
 	}
 	a.tokens = token.NewCache(token.CacheConfig{Logger: a.log, Observer: obtainings{a.recorder}})
 	a.resolver = resolver.New(resolver.Config{Logger: a.log, OnChange: a.closeKnown})
+	connections, err := a.connectionLimit()
+	if err != nil {
+		return err
+	}
 	a.injector, err = injector.New(injector.Config{
 		Flows:     a.probe.Flows(a.here.cookie),
 		Processes: a.processes,
@@ -147,6 +151,7 @@ func (a *Agent) makeParts() (err error) {
 		Recorder:  a.recorder,
 		Log:       a.log,
 		Now:       time.Now,
+		Limits:    injector.Limits{Connections: connections},
 	})
 	a.recorder.ObserveKernel(a.kernelCounters)
 	a.recorder.ObserveConnections(a.injector.Open)
