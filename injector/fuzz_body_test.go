@@ -46,8 +46,8 @@ func FuzzChunked(f *testing.F) {
 		if extra > netExtra || trailers > netTrailers/2 {
 			return
 		}
-		got, rest, err := readChunked(b[:n], next)
-		if err != nil || got != data || rest != next {
+		got, rest, err := readChunked(b[:n], following)
+		if err != nil || got != data || rest != following {
 			t.Fatalf("%q, data %q: net/http reads %q, leaves %q, %v", b[:n], data, got, rest, err)
 		}
 		if got, err := io.ReadAll(httputil.NewChunkedReader(bytes.NewReader(b[:n]))); err != nil || string(got) != data {
@@ -151,7 +151,7 @@ func compareResponse(t *testing.T, b []byte, r *response, ex *exchange) {
 	if ex.headOnly {
 		method = "HEAD"
 	}
-	in := bufio.NewReader(io.MultiReader(bytes.NewReader(b), strings.NewReader(body+next)))
+	in := bufio.NewReader(io.MultiReader(bytes.NewReader(b), strings.NewReader(body+following)))
 	got, err := nethttp.ReadResponse(in, &nethttp.Request{Method: method})
 	if err != nil {
 		t.Fatalf("we accept what net/http refuses: %v", err)
@@ -168,7 +168,7 @@ func compareResponse(t *testing.T, b []byte, r *response, ex *exchange) {
 	if _, err := io.Copy(io.Discard, got.Body); err != nil {
 		t.Fatalf("net/http refuses the body: %v", err)
 	}
-	want := next
+	want := following
 	if kind == closeBody {
 		want = ""
 	}

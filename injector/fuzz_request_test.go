@@ -48,8 +48,8 @@ func FuzzRequestDifferential(f *testing.F) {
 	})
 }
 
-// next follows a request in the same connection.
-const next = "GET /next HTTP/1.1\r\nHost: next\r\n\r\n"
+// following follows a request in the same connection.
+const following = "GET /next HTTP/1.1\r\nHost: next\r\n\r\n"
 
 // bodyOf makes a body for a head, of at most a few bytes.
 func bodyOf(f *framing) (body string, ok bool) {
@@ -67,7 +67,7 @@ func bodyOf(f *framing) (body string, ok bool) {
 func compareRequest(t *testing.T, b []byte, h *head) {
 	t.Helper()
 	body, known := bodyOf(&h.framing)
-	in := bufio.NewReader(io.MultiReader(bytes.NewReader(b), strings.NewReader(body+next)))
+	in := bufio.NewReader(io.MultiReader(bytes.NewReader(b), strings.NewReader(body+following)))
 	r, err := nethttp.ReadRequest(in)
 	if err != nil {
 		for _, d := range admitted {
@@ -94,7 +94,7 @@ func compareRequest(t *testing.T, b []byte, h *head) {
 	if _, err := io.Copy(io.Discard, r.Body); err != nil {
 		t.Fatalf("net/http refuses the body: %v", err)
 	}
-	if rest, _ := io.ReadAll(in); string(rest) != next {
+	if rest, _ := io.ReadAll(in); string(rest) != following {
 		t.Fatalf("the request ends elsewhere for net/http, which leaves %q", rest)
 	}
 }

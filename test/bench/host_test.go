@@ -114,7 +114,7 @@ func (h *host) write(name, content string) string {
 func (h *host) install() {
 	h.b.Helper()
 	for name, pkg := range map[string]string{"lanyard": "cmd/lanyard", "relay": "test/bench/relay", "idle": "test/bench/idle"} {
-		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", h.path(name), "github.com/lanyardhq/lanyard/"+pkg)
+		build := exec.Command("go", "build", "-o", h.path(name), "github.com/lanyardhq/lanyard/"+pkg)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if output, err := build.CombinedOutput(); err != nil {
 			h.b.Fatalf("build %s: %v\n%s", pkg, err, output)
