@@ -90,6 +90,7 @@ func (c *conn) completed(ex *exchange) {
 // upstream is not needed any more; that the client has ended is nevertheless
 // passed on to it, for it may be what the earlier responses wait for.
 func (c *conn) answer(ex *exchange, p *problem) error {
+	c.local.Store(true) // an end of the upstream is no end for a client that is to have an answer
 	if c.ended && c.pipeline.outstanding() > 0 {
 		_ = c.upstream.CloseWrite()
 	}

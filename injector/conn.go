@@ -65,7 +65,7 @@ type conn struct {
 
 	late    atomic.Bool // set by the sweep: the head took too long
 	expired atomic.Bool // set by the sweep: idle for too long
-	local   atomic.Bool // the requests' goroutine ended the upstream itself
+	local   atomic.Bool // the requests' goroutine ends both sides itself
 	aborted atomic.Bool
 
 	ctx      context.Context

@@ -185,6 +185,26 @@ func TestLocalAnswerKeepsItsPlace(t *testing.T) {
 	w.use(workload.Refused)
 }
 
+// A client that ends within a head has an answer due, whether or not the server
+// ends with its earlier response.
+func TestLocalAnswerOutlastsTheUpstream(t *testing.T) {
+	w := newWorld(t)
+	for range 20 {
+		client, upstream := w.pair()
+		client.send(get + "\r\n" + get)
+		client.closeWrite()
+		upstream.expect(get + bearer + "\r\n")
+		upstream.expectEnd() // only then does it answer
+		upstream.send(ok)
+		upstream.close()
+		client.expect(ok)
+		client.expectProblem("400", workload.BadRequest)
+		client.close()
+		w.use(workload.Injected)
+		w.use(workload.BadRequest)
+	}
+}
+
 func TestLocalAnswerToHead(t *testing.T) {
 	w := newWorld(t, noToken)
 	client, _ := w.pair()
