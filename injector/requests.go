@@ -71,6 +71,10 @@ func (c *conn) readHead() error {
 				// Old clients send an empty line after a body, RFC 9112 §2.2.
 				in.consume(len("\r\n"))
 				skipped = true
+				if partial { // it came in two pieces, and begins no head
+					partial = false
+					in.watch.enter(phaseReading)
+				}
 				continue
 			}
 			done, err := c.head.parse(b)
