@@ -101,6 +101,9 @@ func (w *world) playResponse(v vector, another bool) (answered int) {
 		}
 		client.send(next + "\r\n")
 		if upstream.reads(after) {
+			if v.Verdict == "reject" && !unfinishedHeads[v.ID] {
+				w.t.Errorf("%s: another request was sent", v.ID)
+			}
 			if !switched {
 				n++
 			}
