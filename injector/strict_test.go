@@ -94,7 +94,7 @@ func (m *message) bodySize(rest string) (int, error) {
 	case len(codings) == 1 && (m.old || !strings.EqualFold(codings[0], "chunked")):
 		return 0, fmt.Errorf("%w: coding %q", errNotStrict, codings[0])
 	case len(codings) == 1:
-		return chunkedSize(rest)
+		return chunkedSize(rest, mergedNames)
 	case len(lengths) == 0:
 		return 0, nil
 	case !lengthValue.MatchString(lengths[0]):
@@ -111,8 +111,9 @@ func (m *message) bodySize(rest string) (int, error) {
 }
 
 // chunkedSize returns how many bytes of s are its chunked body. Where that is
-// malformed it returns 0: nothing of it can be relied on.
-func chunkedSize(s string) (int, error) {
+// malformed it returns 0: nothing of it can be relied on. No trailer may have one of
+// the forbidden names.
+func chunkedSize(s string, forbidden *regexp.Regexp) (int, error) {
 	for rest := s; ; {
 		line, after, found := strings.Cut(rest, "\r\n")
 		if !found {
@@ -127,7 +128,7 @@ func chunkedSize(s string) (int, error) {
 			return 0, err
 		}
 		if n == 0 {
-			k, err := trailersSize(after)
+			k, err := trailersSize(after, forbidden)
 			return len(s) - len(after) + k, err
 		}
 		if int64(len(after)) < n+2 {
@@ -143,7 +144,7 @@ func chunkedSize(s string) (int, error) {
 	}
 }
 
-func trailersSize(s string) (int, error) {
+func trailersSize(s string, forbidden *regexp.Regexp) (int, error) {
 	for rest := s; ; {
 		line, after, found := strings.Cut(rest, "\r\n")
 		switch {
@@ -151,7 +152,7 @@ func trailersSize(s string) (int, error) {
 			return len(s), errUnfinished
 		case line == "":
 			return len(s) - len(after), nil
-		case !fieldLine.MatchString(line), mergedNames.MatchString(line):
+		case !fieldLine.MatchString(line), forbidden.MatchString(line):
 			return 0, fmt.Errorf("%w: trailer %q", errNotStrict, line)
 		}
 		rest = after
