@@ -25,6 +25,8 @@ func FuzzChunked(f *testing.F) {
 	for i, s := range []string{
 		"0\r\n\r\n", "3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\nGET", "ffffffff\r\n", "1\r\nab", "0\r\nHost: x\r\n\r\n",
 		"A;x=\"\\\"\";y\r\n0123456789\r\n0;last\r\nX-Sum: 1\r\nY:\r\n\r\n", "1 \r\na\r\n0\r\n\r\n",
+		"10000000000000003\r\nabc\r\n0\r\n\r\n", "3\r\nabc\rX0\r\n\r\n", "3\r\nabcXX0\r\n\r\n", "3\nabc\n0\n\n", "0x3\r\nabc\r\n0\r\n\r\n",
+		"3;a\nb\r\nabc\r\n0\r\n\r\n", "0\r\nX: y\n\r\n", "0\r\nX\r\n\r\n", "0\r\n\rX",
 	} {
 		f.Add([]byte(s), uint16(5*i), i%2 == 0)
 	}
@@ -95,8 +97,11 @@ func FuzzResponse(f *testing.F) {
 	for i, s := range []string{
 		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.0 101\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200 OK\n\n",
 		"HTTP/1.1 204 x\r\nContent-Length: 3\r\n\r\n", "HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\nX:\r\n\r\n", "HTTP/1.1 304 Not Modified\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\n", "HTTP/1.1 100 Continue\r\nContent-Length: 3\r\n\r\n", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
 	} {
-		f.Add([]byte(s), uint16(3*i), byte(i))
+		f.Add([]byte(s), uint16(3*i), byte(0))
+		f.Add([]byte(s), uint16(2*i), byte(1+i%7))
 	}
 	f.Fuzz(func(t *testing.T, spelt []byte, cut uint16, asked byte) {
 		b := spell(spelt)

@@ -25,6 +25,7 @@ type script struct {
 	pieces         []byte // lengths, in turn
 	serverFirst    bool   // the server does not wait for the client
 	token          token.Token
+	serverStays    bool // the server does not end right after its last byte
 	noToken        bool // none can be had
 	refuse         bool // the destination refuses programs' own credentials
 }
@@ -33,7 +34,11 @@ const (
 	flagServerFirst = 1 << iota
 	flagNoToken
 	flagRefuse
+	flagServerStays
 )
+
+// afterSilence is set in the length of a piece that is said after a silence.
+const afterSilence = 0x80
 
 // FuzzConversation has a client and a server say anything over a connection of a
 // real injector. Whatever that is, it ends; the server gets what the client said,
@@ -41,23 +46,38 @@ const (
 // after a refusal; the client gets what the server said, and an answer of ours at
 // most behind it, and never the token.
 func FuzzConversation(f *testing.F) {
-	for i, s := range [][2]string{
-		{get + "\r\n", ok},
-		{get + "Authorization: mine\r\nUpgrade: x\r\n\r\nraw", "HTTP/1.1 101 Switching Protocols\r\n\r\nraw too"},
-		{"POST / HTTP/1.1\r\nHost: ledger.internal\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" + get + "\r\n", ok + noLength},
-		{get + "X : y\r\n\r\n", ok},
-		{"HEAD / HTTP/1.1\r\nHost: ledger.internal\r\nConnection: close\r\n\r\n" + get, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"},
-		{get + "Content-Length: 3\r\n\r\nabc\r\n" + get + "\r\n", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200 OK\r\n\r\nall"},
-		{"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n" + get + "\r\n", ok},
-		{get + "\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"},
-		{"SSH-2.0-x\r\n", "SSH-2.0-y\r\n"},
+	const (
+		chunkedHead = "POST / HTTP/1.1\r\nHost: ledger.internal\r\nTransfer-Encoding: chunked\r\n\r\n"
+		last        = "HEAD / HTTP/1.1\r\nHost: ledger.internal\r\nConnection: close\r\n\r\n"
+	)
+	for _, s := range []struct {
+		client, server string
+		flags          byte
+	}{
+		{get + "\r\n", ok, 0}, {get + "\r\n", ok, flagServerFirst}, {get + "\r\n", ok, flagNoToken},
+		{get + "Authorization: mine\r\n\r\n", ok, flagRefuse},
+		{get + "Authorization: mine\r\nUpgrade: x\r\n\r\nraw", "HTTP/1.1 101 Switching Protocols\r\n\r\nraw too", 0},
+		{get + "Upgrade: x\r\n\r\n" + get + "\r\n", ok + ok, flagServerStays},
+		{get + "Upgrade: x\r\n\r\n" + get + "\r\n", "HTTP/1.1 101 Switching Protocols\r\n\r\n", flagServerStays},
+		{chunkedHead + "3\r\nabc\r\n0\r\n\r\n" + get + "\r\n", ok + noLength, 0},
+		{chunkedHead + "3\r\nabc\r\nX\r\n" + get + "\r\n", ok, flagServerStays},
+		{get + "X : y\r\n\r\n", ok, 0},
+		{last + get + "\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n" + ok, flagServerStays},
+		{last + get + "\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", flagServerStays},
+		{get + "Content-Length: 3\r\n\r\nabc\r\n" + get + "\r\n", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200 OK\r\n\r\nall", 0},
+		{"CONNECT ledger.internal:80 HTTP/1.1\r\nHost: ledger.internal\r\n\r\n" + get + "\r\n", ok, 0},
+		{"GET / HTTP/1.1\r\nHost: ledger.internal:81\r\n\r\n", ok, 0}, {"GET / HTTP/1.1\r\nHost: other\r\n\r\n", ok, 0},
+		{"TRACE / HTTP/1.1\r\nHost: ledger.internal\r\n\r\n", ok, 0}, {"GET https://ledger.internal/ HTTP/1.1\r\nHost: ledger.internal:443\r\n\r\n", ok, 0},
+		{get + "\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", 0},
+		{"SSH-2.0-x\r\n", "SSH-2.0-y\r\n", 0},
 	} {
-		f.Add([]byte(s[0]), []byte(s[1]), []byte{byte(i), 40, 1}, byte(i))
+		f.Add([]byte(s.client), []byte(s.server), []byte{69, afterSilence | 100, 1}, s.flags)
+		f.Add([]byte(s.client), []byte(s.server), []byte{0}, s.flags)
 	}
 	f.Fuzz(func(t *testing.T, client, server, pieces []byte, flags byte) {
 		s := &script{
 			client: spell(client), server: spell(server), pieces: pieces, token: someToken(t),
-			serverFirst: flags&flagServerFirst != 0, noToken: flags&flagNoToken != 0, refuse: flags&flagRefuse != 0,
+			serverFirst: flags&flagServerFirst != 0, serverStays: flags&flagServerStays != 0, noToken: flags&flagNoToken != 0, refuse: flags&flagRefuse != 0,
 		}
 		if secret := []byte(theToken); bytes.Contains(s.client, secret) || bytes.Contains(s.server, secret) {
 			return
@@ -98,10 +118,14 @@ func (s *script) play(t *testing.T) (forwarded, answered []byte) {
 	var failed [2]error
 	var both sync.WaitGroup
 	both.Go(func() {
-		received[0], failed[0] = converse(client.conn, s.client, s.pieces, until, true)
+		received[0], failed[0] = converse(client.conn, s.client, s.pieces, until, true, 0)
 	})
 	both.Go(func() {
-		received[1], failed[1] = converse(upstream.conn, s.server, s.pieces, until, s.serverFirst)
+		stay := time.Duration(0)
+		if s.serverStays {
+			stay = 3 * time.Millisecond
+		}
+		received[1], failed[1] = converse(upstream.conn, s.server, s.pieces, until, s.serverFirst, stay)
 	})
 	both.Wait()
 	client.reset() // leaves no port behind that has to wait
@@ -114,9 +138,9 @@ func (s *script) play(t *testing.T) (forwarded, answered []byte) {
 	return received[1], received[0]
 }
 
-// converse says all of it in pieces and reads to the end. Who is not first says
-// nothing before it has received something, or the end.
-func converse(conn *net.TCPConn, say, pieces []byte, until time.Time, first bool) ([]byte, error) {
+// converse says all of it in pieces, ends after a while, and reads to the end. Who
+// is not first says nothing before it has received something, or the end.
+func converse(conn *net.TCPConn, say, pieces []byte, until time.Time, first bool, stay time.Duration) ([]byte, error) {
 	if err := conn.SetDeadline(until); err != nil {
 		return nil, err
 	}
@@ -131,13 +155,17 @@ func converse(conn *net.TCPConn, say, pieces []byte, until time.Time, first bool
 		for i := 0; len(say) > 0; i++ {
 			k := len(say)
 			if len(pieces) > 0 {
-				k = min(k, 1+int(pieces[i%len(pieces)]))
+				k = min(k, 1+int(pieces[i%len(pieces)]&^afterSilence))
+				if pieces[i%len(pieces)]&afterSilence != 0 && i < len(pieces) {
+					time.Sleep(time.Millisecond)
+				}
 			}
 			if _, err := conn.Write(say[:k]); err != nil {
 				break // the other side has had enough, and may
 			}
 			say = say[k:]
 		}
+		time.Sleep(stay)
 		_ = conn.CloseWrite()
 	})
 	defer saying.Wait()
@@ -155,11 +183,11 @@ func (s *script) mayForward(got []byte) bool {
 			return true
 		}
 	}
-	return s.mayFollow(got, s.client)
+	return s.mayFollow(got, s.client, true)
 }
 
 // mayFollow is mayForward for the requests from one on.
-func (s *script) mayFollow(got, said []byte) bool {
+func (s *script) mayFollow(got, said []byte, first bool) bool {
 	h, done, err := parseHead(said)
 	if !done || err != nil || s.answersItself(said, h) {
 		return len(got) == 0
@@ -181,10 +209,10 @@ func (s *script) mayFollow(got, said []byte) bool {
 		return false
 	case (h.upgrade || h.form == authorityForm) && bytes.HasPrefix(said, got):
 		return true // it switched
-	case h.last():
+	case h.last(), first && h.upgrade && bytes.HasPrefix(s.server, []byte("HTTP/1.1 101 ")):
 		return false
 	}
-	return s.mayFollow(got, bytes.TrimPrefix(said, []byte("\r\n")))
+	return s.mayFollow(got, bytes.TrimPrefix(said, []byte("\r\n")), false)
 }
 
 // bodyLength is how many of the bytes are the body, and whether it ends there.

@@ -17,6 +17,26 @@ var heads = []string{
 	"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
 	"GET /%2e?q#f HTTP/1.1\r\nHost: 10.0.0.1:\r\nUpgrade: x\r\nConnection: keep-alive, upgrade\r\n\r\n",
 	"GET / HTTP/1.1\r\nHost: a\r\nTraceparent: 00-1-2-01\r\nTracestate: c=d\r\nPragma: no-cache\r\n\r\n",
+	"GET http://A.Example.:080/x HTTP/1.1\r\nHost: a.eXample\r\n\r\n",
+	"GET / HTTP/1.1\r\nHost: A.Example:80\r\n\r\n",
+	"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+	"TRACE / HTTP/1.1\r\nHost: a\r\nConnection: a, close\r\n\r\n",
+	// What a parser that is less strict would read otherwise than net/http.
+	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\n",
+	"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
+	"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+	"GET / HTTP/1.1\r\nHost: a\nX: y\n\n",
+	"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+	"GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n",
+	"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
+	"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
+	"GET / HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n",
+	"GET / HTTP/1.1\r\nHost: a\r\nX: \x7f\r\n\r\n",
+	"GET / HTTP/1.1\r\nHost: a\r\nX(: y\r\n\r\n",
+	"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+	"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\nContent-Length: 3\r\n\r\n",
 }
 
 // FuzzHead holds what must be true of every head that is accepted, and that a

@@ -132,6 +132,9 @@ func compareFields(t *testing.T, b []byte, h *head, r *nethttp.Request) {
 		t.Fatalf("%d credentials, %d in the fields, net/http %d", h.credentials, n, len(r.Header["Authorization"]))
 	}
 	for name, values := range fields {
+		if got := name + strings.Join(values, ""); strings.ContainsAny(name, " \t()<>@,;:\\\"/[]?={}") || strings.ContainsAny(got, "\r\n\x00\x7f") {
+			t.Fatalf("field %q: %q, which net/http lets its server refuse", name, values)
+		}
 		switch name {
 		case "Host", "Transfer-Encoding", "Trailer":
 			continue
