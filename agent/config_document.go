@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -127,15 +128,22 @@ func (v *treeChecker) Visit(node ast.Node) ast.Visitor {
 }
 
 func (d *document) errorAt(t *token.Token, reason string) *ConfigError {
-	return &ConfigError{d.placeOf(t), withoutTickets(reason)}
+	return &ConfigError{d.placeOf(t), quotable(reason)}
 }
 
 // ticketText is what the authority's tickets look like.
 var ticketText = regexp.MustCompile(`lyt_[0-9A-Za-z]+`)
 
-// withoutTickets takes out tickets, which are quoted where somebody wrote one in
-// the place of the file that holds it.
-func withoutTickets(reason string) string {
+// quotable makes a reason fit for a terminal or a log, whatever it quotes of the
+// file. It takes out tickets, which stand where somebody wrote one in the place of
+// the file that holds it.
+func quotable(reason string) string {
+	reason = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, reason)
 	return ticketText.ReplaceAllString(reason, "(a ticket, which belongs into a file)")
 }
 
@@ -154,7 +162,7 @@ func (d *document) yamlError(err error) *ConfigError {
 	}
 	var located yaml.Error
 	if !errors.As(err, &located) {
-		return &ConfigError{Place{File: d.name}, withoutTickets(firstLine(err.Error()))}
+		return &ConfigError{Place{File: d.name}, quotable(firstLine(err.Error()))}
 	}
 	reason := firstLine(located.GetMessage())
 	switch located.(type) {
@@ -176,7 +184,7 @@ func firstLine(s string) string {
 func (d *document) errors(problems registry.Problems) ConfigErrors {
 	var wrong ConfigErrors
 	for _, p := range problems {
-		wrong = append(wrong, &ConfigError{d.locate(p.Path), withoutTickets(p.Reason)})
+		wrong = append(wrong, &ConfigError{d.locate(p.Path), quotable(p.Reason)})
 	}
 	slices.SortStableFunc(wrong, func(a, b *ConfigError) int { return a.compare(b.Place) })
 	return wrong
@@ -185,7 +193,7 @@ func (d *document) errors(problems registry.Problems) ConfigErrors {
 func (d *document) warnings(problems []registry.Problem) []Warning {
 	var warnings []Warning
 	for _, p := range problems {
-		warnings = append(warnings, Warning{d.locate(p.Path), withoutTickets(p.Reason)})
+		warnings = append(warnings, Warning{d.locate(p.Path), quotable(p.Reason)})
 	}
 	slices.SortStableFunc(warnings, func(a, b Warning) int { return a.compare(b.Place) })
 	return warnings

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 )
 
 // mostParsing is how long the parser may take: a thousand times what it takes.
@@ -18,6 +19,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add(minimal)
 	f.Add("identities: &a [*a]\n")
 	f.Add("a: |\n  b\n--- !x\n%YAML 1.2\n")
+	f.Add("identities:\n- na\x00\x1b[2Jme: c\n")
 	f.Add("identities: [{name: 1.0e5, match: {user: ~}}]")
 	f.Add("identities:\n- name: lyt_abc\n  source: {operator: {ticket_file: lyt_4Jk2}}\n")
 	f.Add("destinations:\n- name: a\n  hosts: [\"*.b\", 'c', d]\n  ports: [0x50, 99999999999999999999]\n  addresses: 10.0.0.0/8\n")
@@ -66,7 +68,7 @@ func checkSaid(t *testing.T, content string, at Place, reason string) {
 	if at.Line < 0 || at.Line > lines+1 || at.Line == 0 && at.Column != 0 || at.Column < 0 {
 		t.Fatalf("place %+v in a file of %d lines (%s)", at, lines, reason)
 	}
-	if reason == "" || strings.ContainsAny(reason, "\n\r\x00") || ticketText.MatchString(reason) {
+	if reason == "" || strings.ContainsFunc(reason, unicode.IsControl) || ticketText.MatchString(reason) {
 		t.Fatalf("reason %q", reason)
 	}
 }
