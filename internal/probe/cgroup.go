@@ -51,7 +51,7 @@ func cgroupRootIn(mountinfo io.Reader) (string, error) {
 		}
 		// id, parent, device, root, mount point, …; any other white space is part of a name.
 		fields := strings.Split(before, " ")
-		if len(fields) < 5 {
+		if len(fields) < 5 || fields[4] == "" {
 			continue
 		}
 		if fields[3] == "/" {
