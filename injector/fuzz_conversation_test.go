@@ -156,7 +156,7 @@ func converse(conn *net.TCPConn, say, pieces []byte, until time.Time, first bool
 			k := len(say)
 			if len(pieces) > 0 {
 				k = min(k, 1+int(pieces[i%len(pieces)]&^afterSilence))
-				if pieces[i%len(pieces)]&afterSilence != 0 && i < len(pieces) {
+				if pieces[i%len(pieces)]&afterSilence != 0 && i < 3 { // more only take time
 					time.Sleep(time.Millisecond)
 				}
 			}
