@@ -21,6 +21,8 @@ var heads = []string{
 	"GET / HTTP/1.1\r\nHost: A.Example:80\r\n\r\n",
 	"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
 	"TRACE / HTTP/1.1\r\nHost: a\r\nConnection: a, close\r\n\r\n",
+	"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: Content-Length, X\r\n\r\n",
+	"GET a_b://c/%zz HTTP/1.1\r\nHost: c\r\nTrailer:\r\n\r\n",
 	// What a parser that is less strict would read otherwise than net/http.
 	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
 	"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
