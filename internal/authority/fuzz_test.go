@@ -69,6 +69,12 @@ func FuzzAssertion(f *testing.F) {
 		`{"iss":"$ID","sub":"$ID","aud":"$BASE","iat":$AGO,"exp":$NOW,"jti":"b","nbf":$SOON}`,
 		`{"iss":"$ID","sub":"$ID","aud":["$BASE"],"iat":$NOW.5,"exp":1e300,"jti":"c"}`,
 		`{"iss":"$ID","iss":"x","sub":"$ID","aud":"$BASE","iat":$NOW,"exp":$SOON,"jti":"d"}`,
+		`{"iss":"$ID","sub":"$ID","aud":"elsewhere","iat":$NOW,"exp":$SOON,"jti":"e"}`,
+		`{"iss":"$ID","sub":"me","aud":"$BASE","iat":$NOW,"exp":$SOON,"jti":"f"}`,
+		`{"iss":"$ID","sub":"$ID","aud":"$BASE","iat":$AGO,"exp":$SOON,"jti":"g"}`,
+		`{"iss":"$ID","sub":"$ID","aud":"$BASE","iat":$NOW,"exp":$SOON,"jti":"h","nbf":9e9}`,
+		`{"iss":"$ID","sub":"$ID","aud":"$BASE","iat":$NOW,"exp":$SOON}`,
+		`{"iss":"$ID","sub":"$ID","aud":"$BASE","iat":9e9,"exp":9000000060,"jti":"i"}`,
 	} {
 		f.Add("lanyard-client+jwt", s)
 	}

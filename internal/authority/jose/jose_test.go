@@ -277,6 +277,7 @@ func TestForeignVectors(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	private, public := newKey(f)
 	f.Add(craft(f, private, `{"alg":"ES256"}`, `{"iss":"me"}`))
+	f.Add(craft(f, private, `{"alg":"ES256"}`, `{"exp":1e300,"iat":-5,"nbf":253402300799.9,"sub":""}`))
 	f.Add(unsigned(`{"alg":"none"}`, `{}`))
 	f.Add("a.b.c")
 	f.Fuzz(func(t *testing.T, compact string) {

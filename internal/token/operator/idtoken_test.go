@@ -1,6 +1,8 @@
 package operator
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +37,11 @@ func FuzzParseIDToken(f *testing.F) {
 		}
 		if !tok.Expires().After(tok.Issued()) || tok.Expires().Year() > 9999 {
 			t.Errorf("lives from %v to %v", tok.Issued(), tok.Expires())
+		}
+		var claims struct{ Exp, Iat float64 }
+		if payload, err := base64.RawURLEncoding.DecodeString(strings.Split(compact, ".")[1]); err != nil || json.Unmarshal(payload, &claims) != nil ||
+			claims.Exp < 0 || claims.Exp > latestDate || claims.Iat < 0 || claims.Iat > latestDate {
+			t.Errorf("payload %q", payload)
 		}
 		if id := tok.ID(); id != "" && !isName(id) {
 			t.Errorf("id %q", id)
