@@ -67,6 +67,52 @@ func (o *BPFObjects) add(fdinfo string) {
 	}
 }
 
+// Entries counts what stands in each of the hash maps, by the map's name.
+func (o BPFObjects) Entries(t testing.TB) map[string]int {
+	t.Helper()
+	counts := map[string]int{}
+	for _, id := range o.Maps {
+		m, err := ebpf.NewMapFromID(ebpf.MapID(id))
+		if err != nil {
+			t.Fatalf("open BPF map %d: %v", id, err)
+		}
+		name, count, err := countEntries(m)
+		m.Close()
+		if err != nil {
+			t.Fatalf("count entries of BPF map %d: %v", id, err)
+		}
+		if name != "" {
+			counts[name] = count
+		}
+	}
+	return counts
+}
+
+// countEntries counts what stands in a hash map, by its keys. Maps of other kinds
+// have no name here: they are as full as they are large, or cannot be read through.
+func countEntries(m *ebpf.Map) (name string, count int, err error) {
+	if m.Type() != ebpf.Hash && m.Type() != ebpf.LRUHash {
+		return "", 0, nil
+	}
+	info, err := m.Info()
+	if err != nil {
+		return "", 0, err
+	}
+	key, next := []byte(nil), make([]byte, m.KeySize())
+	for ; err == nil; count++ {
+		if key == nil {
+			err = m.NextKey(nil, next)
+		} else {
+			err = m.NextKey(key, next)
+		}
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return info.Name, count, nil
+		}
+		key = append(key[:0], next...)
+	}
+	return "", 0, err
+}
+
 // RequireGone waits until the kernel has none of the objects any longer, and
 // fails the test when one remains.
 func (o BPFObjects) RequireGone(t testing.TB) {

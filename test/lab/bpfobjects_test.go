@@ -24,6 +24,23 @@ func TestObjectsThatRemainAreNamed(t *testing.T) {
 	held.RequireGone(t)
 }
 
+func TestEntriesAreCountedByMap(t *testing.T) {
+	RequireRoot(t)
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "lab_entries", Type: ebpf.Hash, KeySize: 4, ValueSize: 4, MaxEntries: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for want := range 4 {
+		if got := HeldBPF(t, os.Getpid()).Entries(t)["lab_entries"]; got != want {
+			t.Errorf("counted %d entries, want %d", got, want)
+		}
+		if err := m.Put(uint32(want), uint32(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestMountTable(t *testing.T) {
 	for _, test := range []struct{ line, point, kind string }{
 		{"30 1 0:26 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw", "/sys/fs/cgroup/unified", "cgroup2"},
