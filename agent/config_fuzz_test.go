@@ -17,6 +17,7 @@ const mostParsing = 5 * time.Second
 func FuzzConfig(f *testing.F) {
 	f.Add(fullConfig)
 	f.Add(minimal)
+	f.Add(strings.ReplaceAll(fullConfig, "ticket_file: /", "ticket_file: "))
 	f.Add("identities: &a [*a]\n")
 	f.Add("a: |\n  b\n--- !x\n%YAML 1.2\n")
 	f.Add("identities:\n- na\x00\x1b[2Jme: c\n")
