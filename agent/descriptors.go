@@ -11,12 +11,13 @@ import (
 )
 
 // A connection holds two descriptors, the client's socket and the destination's.
-// Of the limit of open files an eighth, 1,000 at most, is left for all else: BPF
-// maps, listeners, the local API, /proc, and the pipes of splices, which go
-// without where there are none.
+// Of the limit of open files an eighth, within bounds, is left for all else: BPF
+// objects and listeners (some 70 in all), the local API, /proc, and the pipes of
+// splices, which go without where there are none.
 const (
 	descriptorsPerConnection = 2
 	shareForOthers           = 8
+	leastForOthers           = 128
 	mostForOthers            = 1000
 )
 
@@ -33,7 +34,8 @@ func openFiles() (uint64, error) {
 // connectionsWithin returns how many connections the injector may hold under a
 // limit of open files.
 func connectionsWithin(files uint64) int {
-	left := files - min(files/shareForOthers, mostForOthers)
+	others := min(max(files/shareForOthers, leastForOthers), mostForOthers)
+	left := files - min(files, others)
 	return int(max(1, min(left/descriptorsPerConnection, injector.DefaultConnections)))
 }
 
