@@ -108,20 +108,39 @@ func (w *world) reload(config string) {
 // Prometheus writes it. A metric that is not there counts 0.
 func (w *world) metric(series string) uint64 {
 	w.t.Helper()
+	number, _ := w.findMetric(series)
+	return number
+}
+
+// openConnections is how many connections the agent says it holds.
+func (w *world) openConnections() int {
+	w.t.Helper()
+	number, found := w.findMetric("lanyard_open_connections")
+	if !found {
+		w.t.Fatal("the agent has no metric of open connections")
+	}
+	return int(number)
+}
+
+func (w *world) findMetric(series string) (number uint64, found bool) {
+	w.t.Helper()
 	_, body, err := w.get(metricsURL + "/metrics")
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	for line := range strings.Lines(body) {
-		if name, value, _ := strings.Cut(strings.TrimSpace(line), "} "); sameSeries(name+"}", series) {
-			number, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				w.t.Fatalf("metric %s has the value %q", series, value)
-			}
-			return uint64(number)
+		line = strings.TrimSpace(line)
+		value := line[strings.LastIndexByte(line, ' ')+1:]
+		if !sameSeries(strings.TrimSuffix(line, " "+value), series) {
+			continue
 		}
+		number, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			w.t.Fatalf("metric %s has the value %q", series, value)
+		}
+		return uint64(number), true
 	}
-	return 0
+	return 0, false
 }
 
 // kernelEvents reads one of the kernel's counters.
