@@ -57,6 +57,7 @@ type Agent struct {
 	key        apiKey
 
 	closing   sync.Mutex // held to compute what the kernel closes and to tell it: the later wins
+	answers   bool       // under closing: we have listeners; before, what a former agent closed stays so
 	mu        sync.Mutex // guards what a reload replaces:
 	sources   sourceSet
 	facts     attribution.Facts
@@ -179,6 +180,10 @@ func (a *Agent) Run(ctx context.Context, reload <-chan os.Signal) error {
 		err = a.here.announce()
 	}
 	if err == nil {
+		a.closing.Lock()
+		a.answers = true
+		a.closing.Unlock()
+		a.closeKnown()
 		a.health.ready()
 		a.log.Info("ready", "identities", len(a.registry.Current().Identities()),
 			"destinations", len(a.registry.Current().Destinations()), "pins", a.probe.PinFolder())
@@ -288,7 +293,11 @@ func (a *Agent) closeKnown() {
 	a.closing.Lock()
 	defer a.closing.Unlock()
 	known := closedDestinations(a.registry.Current().Destinations(), a.resolver.Known())
-	if err := a.probe.SetClosed(known); err != nil {
+	set := a.probe.AddClosed
+	if a.answers {
+		set = a.probe.SetClosed
+	}
+	if err := set(known); err != nil {
 		a.log.Warn("the fail policy does not cover every address", "error", err)
 	}
 }

@@ -118,6 +118,23 @@ func TestTakeoverKnowsPrefixes(t *testing.T) {
 	requireCount(t, counts, "watched", 0)
 }
 
+// An agent that does not answer yet adds to what a former one closed.
+func TestTakeoverKeepsWhatIsClosed(t *testing.T) {
+	h := newClosedHost(t)
+	h.watch(t, workload.Watch{
+		Ports:      []workload.WatchedPort{{Port: watched}},
+		Conditions: []workload.Condition{named("billing")},
+	})
+	must(t, h.leave())
+	h.startAgent(t)
+	must(t, h.probe.AddClosed([]ClosedDestination{{Prefix: netip.MustParsePrefix(open4 + "/32"), Port: watched}}))
+	c := h.start(t, "billing")
+	requireErrno(t, "connect to what the former agent closed", c.connect(t, at(target4)), unix.EPERM)
+	requireErrno(t, "connect to what this one closed", c.connect(t, at(open4)), unix.EPERM)
+	must(t, h.probe.SetClosed(nil))
+	requireErrno(t, "connect to what is closed no more", c.connect(t, at(target4)), 0)
+}
+
 func TestTakeoverForAnotherCgroup(t *testing.T) {
 	h := newHost(t)
 	old := h.start(t, "billing")

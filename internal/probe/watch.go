@@ -129,19 +129,49 @@ type ClosedDestination struct {
 // answers. It refuses more than the kernel's table holds and then changes
 // nothing.
 func (p *Probe) SetClosed(destinations []ClosedDestination) error {
-	want := make(map[bpf.ConnectPrefixKey]bool, len(destinations))
-	for _, d := range destinations {
-		want[prefixKey(d.Port, d.Prefix)] = true
-	}
-	if limit := int(p.connect.ClosedPrefixes.MaxEntries()); len(want) > limit {
-		return fmt.Errorf("set closed destinations: %d addresses, and at most %d fit", len(want), limit)
-	}
+	want := closedKeys(destinations)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err := p.checkClosed(len(want)); err != nil {
+		return err
+	}
 	if err := p.dropPrefixes(p.connect.ClosedPrefixes, p.closed, want); err != nil {
 		return err
 	}
-	for key := range want {
+	return p.addClosed(want)
+}
+
+// AddClosed is SetClosed for an agent that does not answer yet: what a former one
+// closed stays closed until this one knows better.
+func (p *Probe) AddClosed(destinations []ClosedDestination) error {
+	want := closedKeys(destinations)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := maps.Clone(p.closed)
+	maps.Copy(all, want)
+	if err := p.checkClosed(len(all)); err != nil {
+		return err
+	}
+	return p.addClosed(want)
+}
+
+func closedKeys(destinations []ClosedDestination) map[bpf.ConnectPrefixKey]bool {
+	keys := make(map[bpf.ConnectPrefixKey]bool, len(destinations))
+	for _, d := range destinations {
+		keys[prefixKey(d.Port, d.Prefix)] = true
+	}
+	return keys
+}
+
+func (p *Probe) checkClosed(count int) error {
+	if limit := int(p.connect.ClosedPrefixes.MaxEntries()); count > limit {
+		return fmt.Errorf("set closed destinations: %d addresses, and at most %d fit", count, limit)
+	}
+	return nil
+}
+
+func (p *Probe) addClosed(keys map[bpf.ConnectPrefixKey]bool) error {
+	for key := range keys {
 		if err := p.addPrefix(p.connect.ClosedPrefixes, p.closed, key); err != nil {
 			return fmt.Errorf("set closed destinations: %w", err)
 		}
