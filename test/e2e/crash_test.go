@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -78,6 +79,61 @@ except ConnectionError as e:
 		t.Errorf("the connection went on as %q, want its end", output)
 	}
 	w.startAgent(w.config(pythonConfig(t))) // takes over what was left, and cleans it up
+}
+
+// TestAgentKilledUnderLoad kills the agent while several programs make requests, and
+// starts it again. Connections end or are refused, none hangs, no answer is another
+// request's, and no request goes out with a token that is not due, or without one
+// that is. Who is not redirected keeps every connection; a new one may be refused in
+// the moment in which the new agent has listeners for nobody and its conditions are
+// not in the kernel yet.
+func TestAgentKilledUnderLoad(t *testing.T) {
+	w := startCrowdWorld(t)
+	crowds := map[string]crowd{}
+	for _, program := range []string{listedProgram, unlistedProgram, bystander} {
+		crowds[program] = w.startCrowd(program, "-requests", "20")
+	}
+	w.waitForMore(listedProgram, unlistedProgram, bystander)
+	w.agent.Kill()
+	w.waitForMore(bystander)
+	w.startAgent(w.crowdConfig())
+	w.waitForMore(listedProgram, unlistedProgram, bystander)
+	for program, c := range crowds {
+		r, saw := c.finish(t), w.seen(program)
+		t.Logf("counts: %s %+v, the server saw %+v", program, r, saw)
+		if r.Hung > 0 || r.Wrong > 0 || saw.Odd > 0 {
+			t.Errorf("%s counted %+v, the server saw %+v; want none hung, wrong or odd", program, r, saw)
+		}
+		if due := program == listedProgram; due && saw.Without > 0 || !due && saw.With > 0 {
+			t.Errorf("of %s the server saw %+v", program, saw)
+		}
+		if broken := r.Broken > 0; broken != (program != bystander) {
+			t.Errorf("connections of %s broke: %v (%+v)", program, broken, r)
+		}
+	}
+	w.wantOpen(0)
+	if passed := w.kernelEvents("passed"); passed > 0 {
+		t.Errorf("while no agent answered, %d candidates went to a closed destination", passed)
+	}
+	for _, outcome := range []string{"destination_unverified", "token_unavailable"} {
+		w.wantOutcome(outcome, 0)
+	}
+	w.stopAgent()
+}
+
+// waitForMore waits until the server has seen further requests of each program.
+func (w *world) waitForMore(programs ...string) {
+	w.t.Helper()
+	const more = 200
+	for _, program := range programs {
+		before := w.seen(program)
+		lab.Eventually(w.t, waitLimit, func() error {
+			if now := w.seen(program); now.With+now.Without < before.With+before.Without+more {
+				return fmt.Errorf("of %s the server saw %+v, before that %+v", program, now, before)
+			}
+			return nil
+		})
+	}
 }
 
 func TestStoppedAgentLeavesNothing(t *testing.T) {
