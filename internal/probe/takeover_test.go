@@ -118,6 +118,34 @@ func TestTakeoverKnowsPrefixes(t *testing.T) {
 	requireCount(t, counts, "watched", 0)
 }
 
+// An agent that takes over with the conditions that are in force makes nobody a
+// candidate, though it has no listener yet.
+func TestTakeoverWithTheSameConditions(t *testing.T) {
+	h := newClosedHost(t)
+	same := workload.Watch{
+		Ports:      []workload.WatchedPort{{Port: watched}},
+		Conditions: []workload.Condition{named("billing")},
+	}
+	h.watch(t, same)
+	must(t, h.leave())
+	candidate, bystander := h.start(t, "billing"), h.start(t, "curl")
+	for _, c := range []*process{candidate, bystander} {
+		c.do(t, request{Do: "hammer", Addr: at(target4), Number: 1})
+	}
+	for range 3 {
+		h.startAgent(t)
+		h.watch(t, same)
+		must(t, h.leave())
+	}
+	h.startAgent(t)
+	for c, want := range map[*process]string{candidate: unix.EPERM.Error(), bystander: "D"} {
+		got := c.do(t, request{Do: "stop hammer"}).Counts
+		if n := got[want]; n == 0 || len(got) != 1 {
+			t.Errorf("connects ended so: %v; want all %q", got, want)
+		}
+	}
+}
+
 // An agent that does not answer yet adds to what a former one closed.
 func TestTakeoverKeepsWhatIsClosed(t *testing.T) {
 	h := newClosedHost(t)

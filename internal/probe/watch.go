@@ -26,18 +26,61 @@ func (p *Probe) Apply(w workload.Watch, live func()) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.settings.Flags = bpf.ConnectSettingFlagALL_CANDIDATES
-	if err := p.putSettings(); err != nil {
+	same, err := p.judgesBy(next)
+	if err != nil {
 		return err
 	}
-	if err := p.waitForPrograms(); err != nil {
-		return err
+	if !same {
+		if err := p.makeAllCandidates(); err != nil {
+			return err
+		}
 	}
 	if err := p.widen(next); err != nil {
 		return err
 	}
 	live()
-	return p.settle(next)
+	return p.settle(next, same)
+}
+
+// judgesBy reports whether the kernel tells bystanders from candidates by exactly
+// these conditions already. Then nobody need become a candidate while they are
+// replaced: an agent that takes over has no listener yet, so that bystanders would
+// be refused at closed destinations.
+func (p *Probe) judgesBy(next compiledWatch) (bool, error) {
+	now := &p.settings
+	if now.Flags != 0 || now.Identities != next.identities || now.NameAny != next.nameAny || now.UidAny != next.uidAny ||
+		now.CgroupAny != next.cgroupAny || len(next.cgroups) > 0 { // what those mean, the kernel does not hold
+		return false, nil
+	}
+	names, err := contents[[nameSize]byte](p.connect.Executables)
+	if err != nil {
+		return false, fmt.Errorf("read executables: %w", err)
+	}
+	uids, err := contents[uint32](p.connect.Users)
+	if err != nil {
+		return false, fmt.Errorf("read users: %w", err)
+	}
+	return maps.Equal(names, next.names) && maps.Equal(uids, next.uids), nil
+}
+
+// contents reads a table of masks.
+func contents[K comparable](m *ebpf.Map) (map[K]uint64, error) {
+	var key K
+	var mask uint64
+	masks := map[K]uint64{}
+	all := m.Iterate()
+	for all.Next(&key, &mask) {
+		masks[key] = mask
+	}
+	return masks, all.Err()
+}
+
+func (p *Probe) makeAllCandidates() error {
+	p.settings.Flags = bpf.ConnectSettingFlagALL_CANDIDATES
+	if err := p.putSettings(); err != nil {
+		return err
+	}
+	return p.waitForPrograms()
 }
 
 // widen adds what is new and takes nothing away.
@@ -57,10 +100,12 @@ func (p *Probe) widen(next compiledWatch) error {
 
 // settle makes the tables exactly the new configuration's. The generation makes
 // verdicts of the old one void.
-func (p *Probe) settle(next compiledWatch) error {
+func (p *Probe) settle(next compiledWatch, same bool) error {
 	p.watch = next
-	if err := p.replaceConditions(next); err != nil {
-		return err
+	if !same {
+		if err := p.replaceConditions(next); err != nil {
+			return err
+		}
 	}
 	p.settings.Generation++
 	p.settings.Identities = next.identities
