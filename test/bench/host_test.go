@@ -109,7 +109,7 @@ func (h *host) write(name, content string) string {
 	return h.path(name)
 }
 
-// install builds our programs and gives the managed clients names of their own:
+// install builds our programs, with their symbols, for who profiles them, and gives the managed clients names of their own:
 // it is by name that the kernel tells them from bystanders.
 func (h *host) install() {
 	h.b.Helper()

@@ -15,7 +15,7 @@ import (
 
 var (
 	cellLength = flag.Duration("cell", 5*time.Second, "length of a cell")
-	pairCount  = flag.Int("pairs", 8, "pairs of cells of each row")
+	pairCount  = flag.Int("pairs", 6, "pairs of cells of each row")
 	rowPattern = flag.String("rows", "", "regular expression: only the rows it matches, named LOAD A:B; also latency, hooks, memory")
 	jsonFile   = flag.String("json", "", "file to write the report to")
 	fixedRate  = flag.Float64("rate", 0, "requests a second of the rows at a fixed rate; default is half of what the slowest arm can do")
