@@ -109,8 +109,9 @@ func (h *host) write(name, content string) string {
 	return h.path(name)
 }
 
-// install builds our programs, with their symbols, for who profiles them, and gives the managed clients names of their own:
-// it is by name that the kernel tells them from bystanders.
+// install builds our programs, with their symbols for whoever profiles them, and
+// gives the managed clients names of their own: it is by name that the kernel tells
+// them from bystanders.
 func (h *host) install() {
 	h.b.Helper()
 	for name, pkg := range map[string]string{"lanyard": "cmd/lanyard", "relay": "test/bench/relay", "idle": "test/bench/idle"} {
