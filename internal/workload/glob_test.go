@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestGlobMatchesWholeText(t *testing.T) {
@@ -131,12 +132,16 @@ func (g glob) reference(s string) bool {
 		return s == ""
 	}
 	if g[0].kind == globStar {
-		for i := 0; i <= len(s); i++ {
-			if g[1:].reference(s[i:]) {
+		for rest := s; ; {
+			if g[1:].reference(rest) {
 				return true
 			}
+			if rest == "" {
+				return false
+			}
+			_, size := utf8.DecodeRuneInString(rest) // a star ends between two characters
+			rest = rest[size:]
 		}
-		return false
 	}
 	if s == "" {
 		return false
