@@ -119,35 +119,59 @@ func loadRoots(file string) (*x509.CertPool, error) {
 
 // do asks and decodes the answer into out.
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
+	answer, err := c.ask(ctx, method, path, nil, in)
+	if err != nil {
+		return err
+	}
+	return c.decode(answer.body, out)
+}
+
+// answer is a success.
+type answer struct {
+	status int
+	etag   string
+	body   []byte
+}
+
+// ask sends a request, with in as its body unless that is nil. What is no success
+// is an error.
+func (c *Client) ask(ctx context.Context, method, path string, header map[string]string, in any) (answer, error) {
 	var body io.Reader
 	if in != nil {
 		data, err := json.Marshal(in)
 		if err != nil {
-			return fmt.Errorf("ask authority: %w", err)
+			return answer{}, fmt.Errorf("ask authority: %w", err)
 		}
 		body = bytes.NewReader(data)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
-		return fmt.Errorf("ask authority: %w", err)
+		return answer{}, fmt.Errorf("ask authority: %w", err)
 	}
 	request.Header.Set("Authorization", "Bearer "+c.token)
 	if in != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
+	for name, value := range header {
+		request.Header.Set(name, value)
+	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return c.explain(err)
+		return answer{}, c.explain(err)
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("read authority's answer: %w", err)
+		return answer{}, fmt.Errorf("read authority's answer: %w", err)
 	}
 	if response.StatusCode/100 != 2 {
-		return c.statusError(response.StatusCode, data)
+		return answer{}, c.statusError(response.StatusCode, data)
 	}
-	if err := json.Unmarshal(data, out); err != nil {
+	return answer{status: response.StatusCode, etag: response.Header.Get("ETag"), body: data}, nil
+}
+
+func (c *Client) decode(body []byte, out any) error {
+	if err := json.Unmarshal(body, out); err != nil {
 		return fmt.Errorf("read authority's answer: it is not the JSON of the admin API; is LANYARD_AUTHORITY_URL %s right?", c.base)
 	}
 	return nil

@@ -54,11 +54,11 @@ func TestTickets(t *testing.T) {
 	client := newClient(t, startAuthority(t))
 	expires := time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond)
 	created, err := client.CreateTicket(t.Context(), resource.TicketSpec{Description: "d", ExpiresAt: &expires, Tags: []string{"a"}})
-	if err != nil || created.Secret == "" || !created.Spec.ExpiresAt.Equal(expires) {
+	if err != nil || created.Ticket == "" || !created.Spec.ExpiresAt.Equal(expires) {
 		t.Fatalf("created %+v, %v", created, err)
 	}
 	shown, err := client.Ticket(t.Context(), created.Name)
-	if err != nil || shown.Name != created.Name || shown.Secret != "" || shown.Spec.Description != "d" {
+	if err != nil || shown.Name != created.Name || shown.Ticket != "" || shown.Spec.Description != "d" {
 		t.Errorf("shown %+v, %v", shown, err)
 	}
 	gone, err := client.DeactivateTicket(t.Context(), created.Name)

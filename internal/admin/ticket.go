@@ -9,7 +9,7 @@ import (
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
 )
 
-// CreateTicket makes a ticket. The returned ticket's Secret is shown this once.
+// CreateTicket makes a ticket. The returned resource's Ticket is shown this once.
 func (c *Client) CreateTicket(ctx context.Context, spec resource.TicketSpec) (resource.Ticket, error) {
 	var created resource.Ticket
 	err := c.do(ctx, http.MethodPost, resource.TicketsPath, map[string]any{"kind": resource.KindTicket, "spec": spec}, &created)

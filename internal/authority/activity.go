@@ -14,12 +14,10 @@ import (
 
 // Kinds of activity.
 const (
-	kindEnrol        = "enrol"
-	kindIDToken      = "id_token"
-	kindAdmin        = "admin"
-	kindTicketCreate = "ticket.create"
-	kindTicketChange = "ticket.change"
-	kindAggregate    = "refusals" // unauthenticated ones, beyond the rate
+	kindEnrol     = "enrol"
+	kindIDToken   = "id_token"
+	kindAdmin     = "admin"
+	kindAggregate = "refusals" // unauthenticated ones, beyond the rate
 )
 
 const (

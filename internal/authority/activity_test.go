@@ -50,7 +50,7 @@ func TestWhatWasCountedSurvivesAStop(t *testing.T) {
 func TestNoTokenWithoutItsEvent(t *testing.T) {
 	f := start(t)
 	ticket := f.createTicket(resource.TicketSpec{})
-	m := f.enrol(ticket.Secret)
+	m := f.enrol(ticket.Ticket)
 	db, err := sql.Open("sqlite", filepath.Join(f.config.DataDir, databaseFile))
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func TestNoTokenWithoutItsEvent(t *testing.T) {
 	bearer := "Bearer " + m.assertion()
 	for what, got := range map[string]answer{
 		"ID token":        f.send("POST", idTokenPath, bearer, nil),
-		"enrolment":       f.newMember().register(ticket.Secret),
+		"enrolment":       f.newMember().register(ticket.Ticket),
 		"ticket creation": f.send("POST", resource.TicketsPath, "Bearer "+f.admin, `{"spec":{}}`),
 		"ticket change":   f.send("PATCH", resource.TicketsPath+"/"+ticket.Name, "Bearer "+f.admin, `{"spec":{"description":"x"}}`),
 	} {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
-	"github.com/lanyardhq/lanyard/internal/authority/store"
 )
 
 func TestTicketLife(t *testing.T) {
@@ -21,16 +20,16 @@ func TestTicketLife(t *testing.T) {
 		Tags: []string{"eyes", "ears"}, Audiences: []string{"https://ledger.internal"},
 	}
 	created := f.createTicket(spec)
-	if !hasForm(created.Secret, "lyt_", 32) || !hasForm(created.Name, "tk1:", 24) || strings.Contains(created.Secret, created.Name[4:]) {
-		t.Errorf("secret %q, name %q", created.Secret, created.Name)
+	if !hasForm(created.Ticket, "lyt_", 32) || !hasForm(created.Name, "tk1:", 24) || strings.Contains(created.Ticket, created.Name[4:]) {
+		t.Errorf("secret %q, name %q", created.Ticket, created.Name)
 	}
 	spec.Status = resource.StatusActive
-	want := resource.Ticket{Kind: "Ticket", Name: created.Name, Spec: spec, Secret: created.Secret,
+	want := resource.Ticket{Kind: "Ticket", Name: created.Name, Spec: spec, Ticket: created.Ticket,
 		Status: resource.TicketStatus{State: "active", CreatedAt: startTime, UpdatedAt: startTime}}
 	if !reflect.DeepEqual(created, want) {
 		t.Errorf("created %+v, want %+v", created, want)
 	}
-	want.Secret = ""
+	want.Ticket = ""
 	path := resource.TicketsPath + "/" + created.Name
 	state := func(want string) {
 		t.Helper()
@@ -45,9 +44,9 @@ func TestTicketLife(t *testing.T) {
 	if !reflect.DeepEqual(shown, want) {
 		t.Errorf("shown %+v, want %+v", shown, want)
 	}
-	f.enrol(created.Secret)
+	f.enrol(created.Ticket)
 	state("active")
-	f.enrol(created.Secret)
+	f.enrol(created.Ticket)
 	state("used_up")
 	f.setStatus(created, "deactivated")
 	state("deactivated")
@@ -128,28 +127,108 @@ func TestTicketSpecs(t *testing.T) {
 
 func TestTicketChanges(t *testing.T) {
 	f := start(t)
-	ticket := f.createTicket(resource.TicketSpec{})
+	ticket := f.createTicket(resource.TicketSpec{MaxUses: 3})
 	path := resource.TicketsPath + "/" + ticket.Name
+	f.enrol(ticket.Ticket)
+	f.enrol(ticket.Ticket)
 	for name, body := range map[string]string{
-		"max_uses stays":   `{"spec":{"max_uses":5}}`,
-		"role stays":       `{"spec":{"role":"agent"}}`,
-		"name of another":  `{"name":"tk1:x","spec":{}}`,
-		"kind of another":  `{"kind":"Workload","spec":{}}`,
-		"status unknown":   `{"spec":{"status":"gone"}}`,
-		"expiry no time":   `{"spec":{"expires_at":7}}`,
-		"description long": `{"spec":{"description":"` + strings.Repeat("x", maxDescription+1) + `"}}`,
-		"no object":        `[]`,
+		"fewer uses than there were": `{"spec":{"max_uses":1}}`,
+		"name of another":            `{"name":"tk1:x","spec":{}}`,
+		"kind of another":            `{"kind":"Workload","spec":{}}`,
+		"no spec":                    `{}`,
+		"spec a list":                `{"spec":[]}`,
+		"unknown member":             `{"spec":{"uses":0}}`,
+		"member twice":               `{"spec":{"status":"active","status":"active"}}`,
+		"status unknown":             `{"spec":{"status":"gone"}}`,
+		"expiry no time":             `{"spec":{"expires_at":7}}`,
+		"description long":           `{"spec":{"description":"` + strings.Repeat("x", maxDescription+1) + `"}}`,
+		"no object":                  `[]`,
 	} {
 		t.Run(name, func(t *testing.T) { f.send("PATCH", path, "Bearer "+f.admin, body).refused(t, 400) })
 	}
-	f.send("PATCH", resource.TicketsPath+"/tk1:none", "Bearer "+f.admin, `{"spec":{}}`).refused(t, 404)
-	f.send("GET", resource.TicketsPath+"/tk1:none", "Bearer "+f.admin, nil).refused(t, 404)
-	f.send("GET", resource.WorkloadsPath+"/pr1:none", "Bearer "+f.admin, nil).refused(t, 404)
-	f.send("DELETE", path, "Bearer "+f.admin, nil).refused(t, 405)
-	f.send("PUT", path, "Bearer "+f.admin, `{}`).refused(t, 405)
+	for _, missing := range []string{resource.TicketsPath + "/tk1:none", resource.WorkloadsPath + "/pr1:none"} {
+		f.send("PATCH", missing, "Bearer "+f.admin, `{"spec":{}}`).refused(t, 404)
+		f.send("GET", missing, "Bearer "+f.admin, nil).refused(t, 404)
+	}
+	f.send("DELETE", resource.TicketsPath+"/tk1:none", "Bearer "+f.admin, nil).refused(t, 404)
+	f.send("DELETE", path, "Bearer "+f.admin, nil).refused(t, 409) // it has enrolled somebody
+	f.send("DELETE", resource.WorkloadsPath+"/pr1:none", "Bearer "+f.admin, nil).refused(t, 405)
+	f.send("POST", resource.WorkloadsPath, "Bearer "+f.admin, `{"spec":{}}`).refused(t, 405)
+	// Every control can be changed after use, and null is the default again.
+	var got resource.Ticket
+	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"role":"agent","max_uses":2,"tags":["x"],"audiences":["a"],"workload_ttl":"60m"}}`).decode(t, 200, &got)
+	want := resource.TicketSpec{Role: "agent", Status: "active", MaxUses: 2, Tags: []string{"x"}, Audiences: []string{"a"}, WorkloadTTL: "1h0m0s"}
+	if !reflect.DeepEqual(got.Spec, want) {
+		t.Errorf("changed to %+v, want %+v", got.Spec, want)
+	}
+	got = resource.Ticket{} // what is left out of the answer stays as it is
+	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"role":null,"tags":null,"workload_ttl":null}}`).decode(t, 200, &got)
+	want.Role, want.Tags, want.WorkloadTTL = "workload", []string{}, ""
+	if !reflect.DeepEqual(got.Spec, want) {
+		t.Errorf("changed to %+v, want %+v", got.Spec, want)
+	}
+	if reason := f.events()[0].Reason; reason != "changed role, tags, workload_ttl" {
+		t.Errorf("activity says %q", reason)
+	}
 	// An expiry in the past is how an administrator ends a ticket now.
-	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"expires_at":"2020-01-01T00:00:00Z"}}`).decode(t, 200, &resource.Ticket{})
-	f.newMember().register(ticket.Secret).refused(t, 401)
+	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"max_uses":0,"expires_at":"2020-01-01T00:00:00Z"}}`).decode(t, 200, &got)
+	f.newMember().register(ticket.Ticket).refused(t, 401)
+}
+
+func TestDeclaredTickets(t *testing.T) {
+	f := start(t)
+	path := resource.TicketsPath + "/billing"
+	var made, again resource.Ticket
+	first := f.send("PUT", path, "Bearer "+f.admin, `{"kind":"Ticket","name":"billing","spec":{"tags":["a"]}}`)
+	first.decode(t, 201, &made)
+	if made.Name != "billing" || !hasForm(made.Ticket, secretTicket, secretLength) || first.header.Get("Location") != f.base+path {
+		t.Errorf("made %+v at %q", made, first.header.Get("Location"))
+	}
+	f.secrets = append(f.secrets, made.Ticket)
+	seen := len(f.events())
+	same := f.send("PUT", path, "Bearer "+f.admin, `{"spec":{"tags":["a"],"role":"workload"}}`)
+	same.decode(t, 200, &again)
+	if again.Ticket != "" || same.header.Get("ETag") != first.header.Get("ETag") || len(f.events()) != seen {
+		t.Errorf("declared anew without a change: %+v, %d events more", again, len(f.events())-seen)
+	}
+	f.send("PUT", path, "Bearer "+f.admin, `{"spec":{}}`).decode(t, 200, &again)
+	if len(again.Spec.Tags) != 0 {
+		t.Errorf("tags %v stayed", again.Spec.Tags)
+	}
+	f.send("POST", resource.TicketsPath, "Bearer "+f.admin, `{"name":"billing","spec":{}}`).refused(t, 409)
+	for _, name := range []string{"Billing", "-a", "a.", "a_b", "tk1:x", strings.Repeat("a", 64)} {
+		f.send("PUT", resource.TicketsPath+"/"+name, "Bearer "+f.admin, `{"spec":{}}`).refused(t, 400)
+	}
+	if answer := f.send("DELETE", path, "Bearer "+f.admin, nil); answer.status != 204 || len(answer.body) != 0 {
+		t.Errorf("removal: %d %q", answer.status, answer.body)
+	}
+	f.send("GET", path, "Bearer "+f.admin, nil).refused(t, 404)
+	if kind := f.events()[0].Kind; kind != "ticket.delete" {
+		t.Errorf("activity says %q", kind)
+	}
+}
+
+func TestAStoppedWorkloadIsRefused(t *testing.T) {
+	f := start(t)
+	ticket := f.createTicket(resource.TicketSpec{})
+	m, other := f.enrol(ticket.Ticket), f.enrol(ticket.Ticket)
+	path := resource.WorkloadsPath + "/" + m.id
+	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"status":"gone"}}`).refused(t, 400)
+	var got resource.Workload
+	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"status":"deactivated"}}`).decode(t, 200, &got)
+	if got.Spec.Status != "deactivated" || got.Status.RefusedBy != controlWorkload {
+		t.Errorf("workload %+v", got)
+	}
+	if message := m.idToken(nil).refused(t, 403); !strings.Contains(message, controlWorkload) {
+		t.Errorf("told %q", message)
+	}
+	other.idToken(nil).decode(t, 200, &idTokenResponse{})
+	m.register(ticket.Ticket).refused(t, 401)
+	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"status":"active"}}`).decode(t, 200, &got)
+	m.idToken(nil).decode(t, 200, &idTokenResponse{})
+	if e := f.events()[1]; e.Kind != "workload.change" || e.WorkloadID != m.id {
+		t.Errorf("activity %+v", e)
+	}
 }
 
 func TestConcurrentEditsAreNoticed(t *testing.T) {
@@ -182,7 +261,7 @@ func TestConcurrentEditsAreNoticed(t *testing.T) {
 	}
 	// An enrolment is no edit.
 	seen = f.send("GET", path, "Bearer "+f.admin, nil).header.Get("ETag")
-	f.enrol(ticket.Secret)
+	f.enrol(ticket.Ticket)
 	if got := patch(seen); got != 200 {
 		t.Errorf("edit after an enrolment: %d", got)
 	}
@@ -204,7 +283,7 @@ func TestListings(t *testing.T) {
 		var page resource.Page[resource.Ticket]
 		f.send("GET", resource.TicketsPath+"?limit=3&after="+after, "Bearer "+f.admin, nil).decode(t, 200, &page)
 		for _, ticket := range page.Items {
-			if !names[ticket.Name] || ticket.Secret != "" {
+			if !names[ticket.Name] || ticket.Ticket != "" {
 				t.Errorf("listed %+v", ticket)
 			}
 			delete(names, ticket.Name)
@@ -220,12 +299,12 @@ func TestListings(t *testing.T) {
 	for _, query := range []string{"limit=0", "limit=-1", "limit=x", fmt.Sprint("limit=", resource.MaxPage+1), "limit=1&limit=2", "nonsense=1", "%zz"} {
 		f.send("GET", resource.TicketsPath+"?"+query, "Bearer "+f.admin, nil).refused(t, 400)
 	}
-	m := f.enrol(first.Secret)
+	m := f.enrol(first.Ticket)
 	f.clock.Advance(2 * time.Minute)
 	m.idToken(nil).decode(t, 200, &idTokenResponse{})
 	var workloads resource.Page[resource.Workload]
 	f.send("GET", resource.WorkloadsPath, "Bearer "+f.admin, nil).decode(t, 200, &workloads)
-	want := resource.Workload{Kind: "Workload", Name: m.id, Status: resource.WorkloadStatus{
+	want := resource.Workload{Kind: "Workload", Name: m.id, Spec: resource.WorkloadSpec{Status: "active"}, Status: resource.WorkloadStatus{
 		Ticket: first.Name, Role: "workload", Tags: []string{"t"}, KeyThumbprint: m.public.Thumbprint(),
 		EnrolledAt: startTime, LastContactAt: startTime.Add(2 * time.Minute),
 	}}
@@ -242,23 +321,21 @@ func TestListings(t *testing.T) {
 
 func TestAdministratorsTokens(t *testing.T) {
 	f := start(t)
-	limited := "lya_" + strings.Repeat("1", 32)
-	other := "lya_" + strings.Repeat("2", 32)
-	err := f.store.Write(t.Context(), func(tx *store.Tx) error {
-		if err := tx.InsertAdminToken(store.AdminToken{ID: "at1:a", Role: roleAdministrator, ExpiresAt: startTime.Add(time.Hour)}, digest(limited)); err != nil {
-			return err
-		}
-		return tx.InsertAdminToken(store.AdminToken{ID: "at1:b", Role: "reader"}, digest(other))
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	status := func(token string) int { return f.send("GET", resource.TicketsPath, "Bearer "+token, nil).status }
-	for token, want := range map[string]int{f.admin: 200, limited: 200, other: 401, "": 401, "lya_": 401, f.admin + "x": 401,
+	var made resource.AdminToken
+	f.send("POST", resource.AdminTokensPath, "Bearer "+f.admin, `{"spec":{"role":"admin","expires_at":"2026-03-04T06:06:07Z"}}`).decode(t, 201, &made)
+	limited := made.Token
+	f.secrets = append(f.secrets, limited)
+	for token, want := range map[string]int{f.admin: 200, limited: 200, "": 401, "lya_": 401, f.admin + "x": 401,
 		strings.ToUpper(f.admin): 401, "lya_" + strings.Repeat("3", 32): 401} {
 		if got := status(token); got != want {
 			t.Errorf("token: %d, want %d", got, want)
 		}
+	}
+	var shown resource.AdminToken
+	f.send("GET", resource.AdminTokensPath+"/"+made.Name, "Bearer "+limited, nil).decode(t, 200, &shown)
+	if shown.Token != "" || shown.Spec.Role != resource.RoleAdmin {
+		t.Errorf("shown %+v", shown)
 	}
 	f.clock.Advance(time.Hour)
 	if got := status(limited); got != 401 {
@@ -267,4 +344,59 @@ func TestAdministratorsTokens(t *testing.T) {
 	if reason := f.events()[0].Reason; !strings.Contains(reason, "expired") {
 		t.Errorf("activity says %q", reason)
 	}
+}
+
+func TestAViewerChangesNothing(t *testing.T) {
+	f := start(t)
+	var viewer resource.AdminToken
+	f.send("PUT", resource.AdminTokensPath+"/auditor", "Bearer "+f.admin, `{"spec":{"description":"looks"}}`).decode(t, 201, &viewer)
+	f.secrets = append(f.secrets, viewer.Token)
+	if viewer.Spec.Role != resource.RoleViewer {
+		t.Fatalf("made %+v", viewer)
+	}
+	ticket := f.createTicket(resource.TicketSpec{})
+	as := "Bearer " + viewer.Token
+	for _, k := range resource.Kinds() {
+		f.send("GET", k.Path, as, nil).decode(t, 200, &resource.Page[resource.Any]{})
+		for method, path := range map[string]string{"POST": k.Path, "PUT": k.Path + "/x", "PATCH": k.Path + "/x", "DELETE": k.Path + "/x"} {
+			if got := f.send(method, path, as, `{"spec":{}}`).status; got != 403 && got != 405 {
+				t.Errorf("%s %s: %d", method, path, got)
+			}
+		}
+	}
+	f.send("PATCH", resource.TicketsPath+"/"+ticket.Name, as, `{"spec":{"status":"deactivated"}}`).refused(t, 403)
+	if e := f.events()[0]; e.Allowed || e.AdminID != "auditor" || !strings.Contains(e.Reason, "viewer") {
+		t.Errorf("activity %+v", e)
+	}
+	// Revoked at once.
+	if got := f.send("DELETE", resource.AdminTokensPath+"/auditor", "Bearer "+f.admin, nil).status; got != 204 {
+		t.Errorf("revocation: %d", got)
+	}
+	f.send("GET", resource.TicketsPath, as, nil).refused(t, 401)
+}
+
+func TestTheLastAdministratorStays(t *testing.T) {
+	f := start(t)
+	var tokens resource.Page[resource.AdminToken]
+	f.send("GET", resource.AdminTokensPath, "Bearer "+f.admin, nil).decode(t, 200, &tokens)
+	if len(tokens.Items) != 1 {
+		t.Fatalf("tokens %+v", tokens)
+	}
+	first := resource.AdminTokensPath + "/" + tokens.Items[0].Name
+	f.send("PUT", resource.AdminTokensPath+"/auditor", "Bearer "+f.admin, `{"spec":{}}`).decode(t, 201, &resource.AdminToken{})
+	refused := func() {
+		t.Helper()
+		f.send("DELETE", first, "Bearer "+f.admin, nil).refused(t, 409)
+		f.send("PATCH", first, "Bearer "+f.admin, `{"spec":{"role":"viewer"}}`).refused(t, 409)
+		f.send("PATCH", first, "Bearer "+f.admin, `{"spec":{"expires_at":"2026-01-01T00:00:00Z"}}`).refused(t, 409)
+	}
+	refused()
+	f.send("PUT", resource.AdminTokensPath+"/second", "Bearer "+f.admin, `{"spec":{"role":"admin","expires_at":"2026-03-04T06:06:07Z"}}`).decode(t, 201, &resource.AdminToken{})
+	f.clock.Advance(time.Hour)
+	refused() // the second one has expired
+	f.send("PUT", resource.AdminTokensPath+"/third", "Bearer "+f.admin, `{"spec":{"role":"admin"}}`).decode(t, 201, &resource.AdminToken{})
+	if got := f.send("DELETE", first, "Bearer "+f.admin, nil).status; got != 204 {
+		t.Errorf("removal: %d", got)
+	}
+	f.send("GET", first, "Bearer "+f.admin, nil).refused(t, 401)
 }

@@ -7,20 +7,17 @@ import (
 	"io/fs"
 	"net/http"
 
+	"github.com/lanyardhq/lanyard/internal/admin/resource"
 	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
 	"github.com/lanyardhq/lanyard/internal/privatefile"
 )
 
-// roleAdministrator is the role of the first administrator's token: everything.
-const roleAdministrator = "admin"
-
 // ensureAdminToken makes the first administrator's token, where there is none: in
 // the file first and then, as a digest, in the database, so that a crash between
 // the two is repaired by the next start.
 func (a *Authority) ensureAdminToken(ctx context.Context) error {
-	count, err := a.store.Read(ctx).AdminTokens()
-	if err != nil || count > 0 {
+	if known, err := a.store.Read(ctx).HasAdminTokens(); err != nil || known {
 		return err
 	}
 	path := a.config.AdminTokenFile
@@ -42,7 +39,7 @@ func (a *Authority) ensureAdminToken(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	token := store.AdminToken{ID: id, Role: roleAdministrator, CreatedAt: a.now()}
+	token := store.AdminToken{ID: id, Description: "the first one", Role: resource.RoleAdmin, CreatedAt: a.now()}
 	if err := a.store.Write(ctx, func(tx *store.Tx) error { return tx.InsertAdminToken(token, jose.Digest([]byte(secret))) }); err != nil {
 		return fmt.Errorf("store admin token: %w", err)
 	}
@@ -53,7 +50,7 @@ func (a *Authority) ensureAdminToken(ctx context.Context) error {
 // adminEndpoint answers a request of an administrator.
 type adminEndpoint func(*http.Request, store.AdminToken) (reply, error)
 
-// admin lets only administrators through.
+// admin lets only administrators through, and to changes only those of role admin.
 func (a *Authority) admin(inner adminEndpoint) endpoint {
 	return func(r *http.Request) (reply, error) {
 		token, reason, err := a.adminToken(r)
@@ -63,6 +60,14 @@ func (a *Authority) admin(inner adminEndpoint) endpoint {
 		if reason != "" {
 			a.refuseUnauthenticated(r, a.event(r, kindAdmin), reason)
 			return reply{}, unauthorized("the administrator's token is missing or wrong")
+		}
+		if token.Role != resource.RoleAdmin && r.Method != http.MethodGet && r.Method != http.MethodHead {
+			event := a.event(r, kindAdmin)
+			event.AdminID, event.Reason = token.ID, "role "+token.Role+" may change nothing"
+			if err := a.record(r.Context(), event); err != nil {
+				return reply{}, err
+			}
+			return reply{}, &refusal{status: http.StatusForbidden, message: event.Reason}
 		}
 		return inner(r, token)
 	}
@@ -77,14 +82,12 @@ func (a *Authority) adminToken(r *http.Request) (token store.AdminToken, reason 
 		return store.AdminToken{}, "the bearer token is no administrator's", nil
 	}
 	// Looked up by digest: the time it takes says nothing about the secret.
-	token, err = a.store.Read(r.Context()).AdminToken(jose.Digest([]byte(secret)))
+	token, err = a.store.Read(r.Context()).AdminTokenBySecret(jose.Digest([]byte(secret)))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return store.AdminToken{}, "no such administrator's token", nil
 	case err != nil:
 		return store.AdminToken{}, "", err
-	case token.Role != roleAdministrator:
-		return store.AdminToken{}, "the token's role may not do that", nil
 	case !token.ExpiresAt.IsZero() && !a.now().Before(token.ExpiresAt):
 		return store.AdminToken{}, "the administrator's token has expired", nil
 	}

@@ -16,7 +16,7 @@ import (
 func BenchmarkIDToken(b *testing.B) {
 	f := start(b, func(c *Config) { c.Now = time.Now })
 	f.clock.Advance(time.Since(startTime))
-	m := f.enrol(f.createTicket(resource.TicketSpec{}).Secret)
+	m := f.enrol(f.createTicket(resource.TicketSpec{}).Ticket)
 	bearers := make(chan string, b.N)
 	for range b.N {
 		f.clock.Advance(time.Since(f.clock.Now()))

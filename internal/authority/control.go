@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/lanyardhq/lanyard/internal/admin/resource"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
 )
 
@@ -14,6 +15,7 @@ const (
 	controlExpiry      = "expires_at"
 	controlMaxUses     = "max_uses"
 	controlWorkloadTTL = "workload_ttl"
+	controlWorkload    = "workload_status"
 	controlAudiences   = "audiences"
 )
 
@@ -45,6 +47,9 @@ func checkTicket(t store.Ticket, now time.Time) *violation {
 func checkEnrolled(e store.Enrolled, now time.Time) *violation {
 	if v := checkTicket(e.Ticket, now); v != nil {
 		return v
+	}
+	if e.Workload.Status != resource.StatusActive {
+		return &violation{controlWorkload, "the workload was " + e.Workload.Status}
 	}
 	if ttl := e.Ticket.WorkloadTTL; ttl > 0 && !now.Before(e.Workload.CreatedAt.Add(ttl)) {
 		return &violation{controlWorkloadTTL, fmt.Sprintf("the workload was enrolled at %s for %s",

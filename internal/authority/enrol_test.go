@@ -17,22 +17,22 @@ func TestEnrolment(t *testing.T) {
 	ticket := f.createTicket(resource.TicketSpec{})
 	m := f.newMember()
 	var got registerResponse
-	m.register(ticket.Secret).decode(t, 200, &got)
+	m.register(ticket.Ticket).decode(t, 200, &got)
 	if !hasForm(got.WorkloadID, "pr1:", 24) || !hasForm(got.OperatorID, "op1:", 24) || got.OperatorID != f.OperatorID() {
 		t.Errorf("got %+v", got)
 	}
 	var again registerResponse
-	m.register(ticket.Secret).decode(t, 200, &again)
+	m.register(ticket.Ticket).decode(t, 200, &again)
 	if again != got {
 		t.Errorf("repeated: %+v, first %+v", again, got)
 	}
-	other := f.enrol(ticket.Secret)
+	other := f.enrol(ticket.Ticket)
 	if other.id == got.WorkloadID {
 		t.Error("two keys got one workload id")
 	}
 	var shown resource.Ticket
 	f.send("GET", resource.TicketsPath+"/"+ticket.Name, "Bearer "+f.admin, nil).decode(t, 200, &shown)
-	if shown.Status.Uses != 2 || shown.Secret != "" {
+	if shown.Status.Uses != 2 || shown.Ticket != "" {
 		t.Errorf("ticket %+v", shown)
 	}
 }
@@ -53,7 +53,7 @@ func TestRegistrationForm(t *testing.T) {
 		"ticket missing":        {map[string]any{"ticket": nil}, `"ticket" is missing`},
 		"ticket empty":          {map[string]any{"ticket": ""}, `"ticket" is missing`},
 		"ticket a number":       {map[string]any{"ticket": 7}, `"ticket"`},
-		"ticket a list":         {map[string]any{"ticket": []string{ticket.Secret}}, `"ticket"`},
+		"ticket a list":         {map[string]any{"ticket": []string{ticket.Ticket}}, `"ticket"`},
 		"ticket too long":       {map[string]any{"ticket": long}, `"ticket" is longer`},
 		"jwk missing":           {map[string]any{"jwk": nil}, `"jwk"`},
 		"jwk a string":          {map[string]any{"jwk": "x"}, `"jwk"`},
@@ -73,14 +73,14 @@ func TestRegistrationForm(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			body := m.registration(ticket.Secret)
+			body := m.registration(ticket.Ticket)
 			for member, value := range tt.change {
 				if body[member] = value; value == nil {
 					delete(body, member)
 				}
 			}
 			message := f.send("POST", registerPath, "", body).refused(t, 400)
-			if !strings.Contains(message, tt.says) || strings.Contains(message, ticket.Secret) {
+			if !strings.Contains(message, tt.says) || strings.Contains(message, ticket.Ticket) {
 				t.Errorf("message %q, want %q", message, tt.says)
 			}
 		})
@@ -103,28 +103,28 @@ func TestRefusedEnrolmentsAreAlike(t *testing.T) {
 	good := f.createTicket(resource.TicketSpec{})
 	expired := f.createTicket(resource.TicketSpec{ExpiresAt: &soon})
 	usedUp := f.createTicket(resource.TicketSpec{MaxUses: 1})
-	f.enrol(usedUp.Secret)
+	f.enrol(usedUp.Ticket)
 	deactivated := f.createTicket(resource.TicketSpec{})
 	f.setStatus(deactivated, resource.StatusDeactivated)
 	outlived := f.createTicket(resource.TicketSpec{WorkloadTTL: "1h"})
-	old := f.enrol(outlived.Secret)
+	old := f.enrol(outlived.Ticket)
 	f.clock.Advance(time.Hour)
 
 	m, stranger := f.newMember(), f.newMember()
 	byStranger := func(header claims) map[string]any {
-		body := m.registration(good.Secret)
+		body := m.registration(good.Ticket)
 		body["proof"] = stranger.signed(typeRegistration, claims{
 			"aud": f.OperatorBase(), "iat": f.clock.Now().Unix(), "jti": freshJTI(),
-			"ticket_sha256": jose.Digest([]byte(good.Secret)), "jkt": m.public.Thumbprint(),
+			"ticket_sha256": jose.Digest([]byte(good.Ticket)), "jkt": m.public.Thumbprint(),
 		}, header)
 		return body
 	}
 	withProof := func(proof string) map[string]any {
-		body := m.registration(good.Secret)
+		body := m.registration(good.Ticket)
 		body["proof"] = proof
 		return body
 	}
-	replayed := m.registration(good.Secret)
+	replayed := m.registration(good.Ticket)
 	now := f.clock.Now().Unix()
 	tests := []struct {
 		name   string
@@ -134,41 +134,41 @@ func TestRefusedEnrolmentsAreAlike(t *testing.T) {
 		{"unknown ticket", m.registration("lyt_" + strings.Repeat("0", secretLength)), "no such ticket"},
 		{"no ticket at all", m.registration("nonsense"), "no such ticket"},
 		{"public id", m.registration(good.Name), "no such ticket"},
-		{"ticket with a space", m.registration(good.Secret + " "), "no such ticket"},
+		{"ticket with a space", m.registration(good.Ticket + " "), "no such ticket"},
 		{"administrator's token", m.registration(f.admin), "no such ticket"},
-		{"expired", m.registration(expired.Secret), "expires_at"},
-		{"used up", m.registration(usedUp.Secret), "max_uses"},
-		{"deactivated", m.registration(deactivated.Secret), "status"},
-		{"workload ttl over", old.registration(outlived.Secret), "workload_ttl"},
+		{"expired", m.registration(expired.Ticket), "expires_at"},
+		{"used up", m.registration(usedUp.Ticket), "max_uses"},
+		{"deactivated", m.registration(deactivated.Ticket), "status"},
+		{"workload ttl over", old.registration(outlived.Ticket), "workload_ttl"},
 		{"by another key", byStranger(claims{"header.kid": nil}), "signature"},
 		{"by another key, said", byStranger(nil), "another key"},
 		{"by another key, named as ours", byStranger(claims{"header.kid": m.public.Thumbprint()}), "signature"},
 		{"by an embedded key", byStranger(claims{"header.kid": nil, "header.jwk": mustJWK(t, stranger)}), "jwk"},
-		{"another audience", m.registration(good.Secret, claims{"aud": "https://elsewhere.example/operator"}), `"aud"`},
-		{"audience in a list", m.registration(good.Secret, claims{"aud": []string{f.OperatorBase()}}), `"aud"`},
-		{"base without path", m.registration(good.Secret, claims{"aud": f.base}), `"aud"`},
-		{"no audience", m.registration(good.Secret, claims{"aud": nil}), `"aud"`},
-		{"proof for another ticket", withProof(m.proof(usedUp.Secret)), `"ticket_sha256"`},
-		{"proof without ticket", withProof(m.proof(good.Secret, claims{"ticket_sha256": nil})), `"ticket_sha256"`},
-		{"another thumbprint", m.registration(good.Secret, claims{"jkt": stranger.public.Thumbprint()}), `"jkt"`},
-		{"no thumbprint", m.registration(good.Secret, claims{"jkt": nil}), `"jkt"`},
-		{"from the future", m.registration(good.Secret, claims{"iat": now + 61}), "clock"},
-		{"old", m.registration(good.Secret, claims{"iat": now - 61}), "clock"},
-		{"no iat", m.registration(good.Secret, claims{"iat": nil}), `"iat"`},
-		{"iat a string", m.registration(good.Secret, claims{"iat": fmt.Sprint(now)}), `"iat"`},
-		{"no jti", m.registration(good.Secret, claims{"jti": nil}), `"jti"`},
-		{"empty jti", m.registration(good.Secret, claims{"jti": ""}), `"jti"`},
-		{"long jti", m.registration(good.Secret, claims{"jti": strings.Repeat("j", maxJTILength+1)}), `"jti"`},
-		{"no typ", m.registration(good.Secret, claims{"header.typ": nil}), "typ"},
-		{"typ JWT", m.registration(good.Secret, claims{"header.typ": "JWT"}), "typ"},
-		{"jku", m.registration(good.Secret, claims{"header.jku": "https://attacker.example"}), `"jku"`},
-		{"x5u", m.registration(good.Secret, claims{"header.x5u": "https://attacker.example"}), `"x5u"`},
-		{"crit", m.registration(good.Secret, claims{"header.crit": []string{"iat"}}), `"crit"`},
-		{"alg none", withProof(unsignedProof(t, m, good.Secret)), "algorithm"},
+		{"another audience", m.registration(good.Ticket, claims{"aud": "https://elsewhere.example/operator"}), `"aud"`},
+		{"audience in a list", m.registration(good.Ticket, claims{"aud": []string{f.OperatorBase()}}), `"aud"`},
+		{"base without path", m.registration(good.Ticket, claims{"aud": f.base}), `"aud"`},
+		{"no audience", m.registration(good.Ticket, claims{"aud": nil}), `"aud"`},
+		{"proof for another ticket", withProof(m.proof(usedUp.Ticket)), `"ticket_sha256"`},
+		{"proof without ticket", withProof(m.proof(good.Ticket, claims{"ticket_sha256": nil})), `"ticket_sha256"`},
+		{"another thumbprint", m.registration(good.Ticket, claims{"jkt": stranger.public.Thumbprint()}), `"jkt"`},
+		{"no thumbprint", m.registration(good.Ticket, claims{"jkt": nil}), `"jkt"`},
+		{"from the future", m.registration(good.Ticket, claims{"iat": now + 61}), "clock"},
+		{"old", m.registration(good.Ticket, claims{"iat": now - 61}), "clock"},
+		{"no iat", m.registration(good.Ticket, claims{"iat": nil}), `"iat"`},
+		{"iat a string", m.registration(good.Ticket, claims{"iat": fmt.Sprint(now)}), `"iat"`},
+		{"no jti", m.registration(good.Ticket, claims{"jti": nil}), `"jti"`},
+		{"empty jti", m.registration(good.Ticket, claims{"jti": ""}), `"jti"`},
+		{"long jti", m.registration(good.Ticket, claims{"jti": strings.Repeat("j", maxJTILength+1)}), `"jti"`},
+		{"no typ", m.registration(good.Ticket, claims{"header.typ": nil}), "typ"},
+		{"typ JWT", m.registration(good.Ticket, claims{"header.typ": "JWT"}), "typ"},
+		{"jku", m.registration(good.Ticket, claims{"header.jku": "https://attacker.example"}), `"jku"`},
+		{"x5u", m.registration(good.Ticket, claims{"header.x5u": "https://attacker.example"}), `"x5u"`},
+		{"crit", m.registration(good.Ticket, claims{"header.crit": []string{"iat"}}), `"crit"`},
+		{"alg none", withProof(unsignedProof(t, m, good.Ticket)), "algorithm"},
 		{"no JWS", withProof("nonsense"), "three parts"},
 	}
-	replayed["proof"] = m.proof(expired.Secret)
-	replayed["ticket"] = expired.Secret
+	replayed["proof"] = m.proof(expired.Ticket)
+	replayed["ticket"] = expired.Ticket
 	f.send("POST", registerPath, "", replayed).refused(t, 401)
 	tests = append(tests, struct {
 		name   string
@@ -196,14 +196,14 @@ func TestRefusedEnrolmentsAreAlike(t *testing.T) {
 	if len(workloads.Items) != 2 {
 		t.Errorf("%d workloads; only the two that were let in should be there", len(workloads.Items))
 	}
-	m.register(good.Secret).decode(t, 200, &registerResponse{})
+	m.register(good.Ticket).decode(t, 200, &registerResponse{})
 }
 
 func TestAnAcceptedProofIsNotAcceptedAgain(t *testing.T) {
 	f := start(t)
 	ticket := f.createTicket(resource.TicketSpec{})
 	m := f.newMember()
-	body := m.registration(ticket.Secret)
+	body := m.registration(ticket.Ticket)
 	f.send("POST", registerPath, "", body).decode(t, 200, &registerResponse{})
 	f.send("POST", registerPath, "", body).refused(t, 401)
 	f.restart()
@@ -215,18 +215,18 @@ func TestAnAcceptedProofIsNotAcceptedAgain(t *testing.T) {
 func TestControlsHoldForRepeatedEnrolment(t *testing.T) {
 	f := start(t)
 	ticket := f.createTicket(resource.TicketSpec{MaxUses: 1, WorkloadTTL: "1h"})
-	m := f.enrol(ticket.Secret)
+	m := f.enrol(ticket.Ticket)
 	var again registerResponse
-	m.register(ticket.Secret).decode(t, 200, &again)
+	m.register(ticket.Ticket).decode(t, 200, &again)
 	if again.WorkloadID != m.id {
 		t.Errorf("got %s, was %s", again.WorkloadID, m.id)
 	}
 	f.setStatus(ticket, resource.StatusDeactivated)
-	m.register(ticket.Secret).refused(t, 401)
+	m.register(ticket.Ticket).refused(t, 401)
 	f.setStatus(ticket, resource.StatusActive)
-	m.register(ticket.Secret).decode(t, 200, &again)
+	m.register(ticket.Ticket).decode(t, 200, &again)
 	f.clock.Advance(time.Hour)
-	m.register(ticket.Secret).refused(t, 401)
+	m.register(ticket.Ticket).refused(t, 401)
 }
 
 // TestRaceForTheLastUse: of many who ask at once exactly as many get in as the
@@ -239,7 +239,7 @@ func TestRaceForTheLastUse(t *testing.T) {
 		ticket := f.createTicket(resource.TicketSpec{MaxUses: int64(allowed)})
 		bodies := make([]map[string]any, racers)
 		for i := range bodies {
-			bodies[i] = f.newMember().registration(ticket.Secret)
+			bodies[i] = f.newMember().registration(ticket.Ticket)
 		}
 		var wg sync.WaitGroup
 		statuses := make([]int, racers)
@@ -269,7 +269,7 @@ func TestRaceForTheLastUse(t *testing.T) {
 func TestClaimsOfTheClientStayClaims(t *testing.T) {
 	f := start(t)
 	m := f.newMember()
-	body := m.registration(f.createTicket(resource.TicketSpec{}).Secret)
+	body := m.registration(f.createTicket(resource.TicketSpec{}).Ticket)
 	body["environment"] = map[string]string{"aws": "i-0e81f288c6bb1b46d"}
 	var got registerResponse
 	f.send("POST", registerPath, "", body).decode(t, 200, &got)

@@ -229,7 +229,7 @@ func (f *fixture) createTicket(spec resource.TicketSpec) resource.Ticket {
 	f.t.Helper()
 	var ticket resource.Ticket
 	f.send("POST", resource.TicketsPath, "Bearer "+f.admin, map[string]any{"spec": spec}).decode(f.t, 201, &ticket)
-	f.secrets = append(f.secrets, ticket.Secret)
+	f.secrets = append(f.secrets, ticket.Ticket)
 	return ticket
 }
 

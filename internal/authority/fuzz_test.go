@@ -48,7 +48,7 @@ func FuzzTicketSpec(f *testing.F) {
 		recorder := httptest.NewRecorder()
 		authority.Handler().ServeHTTP(recorder, request)
 		switch recorder.Code {
-		case http.StatusCreated, http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+		case http.StatusCreated, http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge:
 		default:
 			t.Fatalf("status %d: %s", recorder.Code, recorder.Body)
 		}
@@ -60,7 +60,7 @@ func FuzzTicketSpec(f *testing.F) {
 // once.
 func FuzzAssertion(f *testing.F) {
 	authority := start(f)
-	m := authority.enrol(authority.createTicket(resource.TicketSpec{MaxUses: 1}).Secret)
+	m := authority.enrol(authority.createTicket(resource.TicketSpec{MaxUses: 1}).Ticket)
 	now := authority.clock.Now().Unix()
 	fill := strings.NewReplacer("$ID", m.id, "$BASE", authority.OperatorBase(), "$NOW", strconv.FormatInt(now, 10),
 		"$SOON", strconv.FormatInt(now+60, 10), "$AGO", strconv.FormatInt(now-60, 10))

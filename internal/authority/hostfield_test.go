@@ -15,7 +15,7 @@ import (
 func TestTheHostFieldIsNoBase(t *testing.T) {
 	f := start(t)
 	ticket := f.createTicket(resource.TicketSpec{})
-	m := f.enrol(ticket.Secret)
+	m := f.enrol(ticket.Ticket)
 	const elsewhere = "http://evil.example/operator"
 	send := func(path, bearer, body string) answer {
 		t.Helper()
@@ -43,7 +43,7 @@ func TestTheHostFieldIsNoBase(t *testing.T) {
 	}
 
 	send(idTokenPath, "Bearer "+m.assertion(claims{"aud": elsewhere}), "{}").refused(t, 401)
-	registration, err := json.Marshal(f.newMember().registration(ticket.Secret, claims{"aud": elsewhere}))
+	registration, err := json.Marshal(f.newMember().registration(ticket.Ticket, claims{"aud": elsewhere}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func decodeToken(t testing.TB, a answer) map[string]any {
 func TestIDToken(t *testing.T) {
 	f := start(t)
 	ticket := f.createTicket(resource.TicketSpec{Tags: []string{"eyes"}})
-	m := f.enrol(ticket.Secret)
+	m := f.enrol(ticket.Ticket)
 	now := float64(startTime.Unix())
 	tests := map[string]struct {
 		body    any
@@ -101,7 +101,7 @@ func TestIDToken(t *testing.T) {
 // TestAVerifierAcceptsTheToken: as the first seed's sample server does, by JWKS.
 func TestAVerifierAcceptsTheToken(t *testing.T) {
 	f := start(t)
-	m := f.enrol(f.createTicket(resource.TicketSpec{}).Secret)
+	m := f.enrol(f.createTicket(resource.TicketSpec{}).Ticket)
 	issued := m.idToken(`{"audience":["https://ledger.internal"]}`)
 	if issued.header.Get("Cache-Control") != "no-store" {
 		t.Error("a token may be cached")
@@ -134,7 +134,7 @@ func TestAVerifierAcceptsTheToken(t *testing.T) {
 
 func TestIDTokenRequestForm(t *testing.T) {
 	f := start(t)
-	m := f.enrol(f.createTicket(resource.TicketSpec{}).Secret)
+	m := f.enrol(f.createTicket(resource.TicketSpec{}).Ticket)
 	long := strings.Repeat("a", maxAudienceLength+1)
 	for name, body := range map[string]string{
 		"no JSON":             `nonsense`,
@@ -166,7 +166,7 @@ func TestIDTokenRequestForm(t *testing.T) {
 func TestAssertions(t *testing.T) {
 	f := start(t)
 	ticket := f.createTicket(resource.TicketSpec{})
-	m, other := f.enrol(ticket.Secret), f.enrol(ticket.Secret)
+	m, other := f.enrol(ticket.Ticket), f.enrol(ticket.Ticket)
 	stranger := f.newMember()
 	stranger.id = m.id
 	now := startTime.Unix()
@@ -262,7 +262,7 @@ func hmacBy(t *testing.T, m *member) string {
 
 func TestASecondAuthorizationFieldIsRefused(t *testing.T) {
 	f := start(t)
-	m := f.enrol(f.createTicket(resource.TicketSpec{}).Secret)
+	m := f.enrol(f.createTicket(resource.TicketSpec{}).Ticket)
 	request, err := http.NewRequest("POST", f.base+idTokenPath, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -282,7 +282,7 @@ func TestASecondAuthorizationFieldIsRefused(t *testing.T) {
 // until its age refuses it anyway.
 func TestAnAssertionIsUsedOnce(t *testing.T) {
 	f := start(t)
-	m := f.enrol(f.createTicket(resource.TicketSpec{}).Secret)
+	m := f.enrol(f.createTicket(resource.TicketSpec{}).Ticket)
 	for range 5 {
 		bearer := "Bearer " + m.assertion()
 		var wg sync.WaitGroup
@@ -326,7 +326,7 @@ func TestAnAssertionIsUsedOnce(t *testing.T) {
 // TestTheDateFieldIsTheClockThatJudges: a client corrects its clock by it.
 func TestTheDateFieldIsTheClockThatJudges(t *testing.T) {
 	f := start(t)
-	m := f.enrol(f.createTicket(resource.TicketSpec{}).Secret)
+	m := f.enrol(f.createTicket(resource.TicketSpec{}).Ticket)
 	ahead := f.clock.Now().Add(10 * time.Minute).Unix()
 	got := m.idToken(nil, claims{"iat": ahead, "exp": ahead + 60})
 	got.refused(t, 401)

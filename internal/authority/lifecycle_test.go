@@ -31,7 +31,7 @@ func digest(secret string) string { return jose.Digest([]byte(secret)) }
 func TestARestartKeepsEverything(t *testing.T) {
 	f := start(t)
 	ticket := f.createTicket(resource.TicketSpec{MaxUses: 1})
-	m := f.enrol(ticket.Secret)
+	m := f.enrol(ticket.Ticket)
 	operator, keys := f.OperatorID(), f.send("GET", jwksPath, "", nil).body
 	f.restart()
 	if f.OperatorID() != operator {
@@ -41,7 +41,7 @@ func TestARestartKeepsEverything(t *testing.T) {
 		t.Errorf("keys %s, were %s", got, keys)
 	}
 	m.idToken(nil).decode(t, 200, &idTokenResponse{})
-	f.newMember().register(ticket.Secret).refused(t, 401)
+	f.newMember().register(ticket.Ticket).refused(t, 401)
 	if got := f.createTicket(resource.TicketSpec{}); got.Name == "" {
 		t.Error("the administrator's token is not good any more")
 	}
@@ -51,7 +51,7 @@ func TestARestartKeepsEverything(t *testing.T) {
 func TestWhatIsOnDisk(t *testing.T) {
 	f := start(t)
 	ticket := f.createTicket(resource.TicketSpec{})
-	m := f.enrol(ticket.Secret)
+	m := f.enrol(ticket.Ticket)
 	idToken := tokenOf(t, m.idToken(nil))
 	names := []string{}
 	err := filepath.WalkDir(f.config.DataDir, func(path string, entry fs.DirEntry, err error) error {
@@ -76,7 +76,7 @@ func TestWhatIsOnDisk(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		for what, secret := range map[string]string{"ticket": ticket.Secret, "admin token": f.admin, "ID token": idToken} {
+		for what, secret := range map[string]string{"ticket": ticket.Ticket, "admin token": f.admin, "ID token": idToken} {
 			if strings.Contains(string(content), secret) && (what != "admin token" || entry.Name() != adminTokenFile) {
 				t.Errorf("%s holds the %s", path, what)
 			}
@@ -235,7 +235,7 @@ func TestDefaultURL(t *testing.T) {
 
 func TestHealthAndMetrics(t *testing.T) {
 	f := start(t)
-	f.enrol(f.createTicket(resource.TicketSpec{}).Secret).idToken(nil)
+	f.enrol(f.createTicket(resource.TicketSpec{}).Ticket).idToken(nil)
 	for _, path := range []string{"/healthz", "/readyz"} {
 		if got := f.send("GET", path, "", nil); got.status != 200 {
 			t.Errorf("%s: %d %s", path, got.status, got.body)

@@ -69,6 +69,9 @@ func (a *Authority) send(w http.ResponseWriter, r *http.Request, answer reply, e
 		header.Set(name, value)
 	}
 	w.WriteHeader(answer.status)
+	if answer.status == http.StatusNoContent {
+		return answer.status
+	}
 	_, _ = w.Write(append(body, '\n')) // a client that has gone needs no answer
 	return answer.status
 }

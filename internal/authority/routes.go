@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/lanyardhq/lanyard/internal/admin/resource"
 )
 
 // Paths of the operator API, below the authority's base.
@@ -29,15 +27,15 @@ type methods map[string]endpoint
 
 func (a *Authority) routes() http.Handler {
 	mux := http.NewServeMux()
-	for path, m := range map[string]methods{
-		registerPath:                       {http.MethodPost: a.register},
-		idTokenPath:                        {http.MethodPost: a.issueIDToken},
-		jwksPath:                           {http.MethodGet: a.publishKeys},
-		resource.TicketsPath:               {http.MethodGet: a.admin(a.listTickets), http.MethodPost: a.admin(a.createTicket)},
-		resource.TicketsPath + "/{name}":   {http.MethodGet: a.admin(a.showTicket), http.MethodPatch: a.admin(a.changeTicket)},
-		resource.WorkloadsPath:             {http.MethodGet: a.admin(a.listWorkloads)},
-		resource.WorkloadsPath + "/{name}": {http.MethodGet: a.admin(a.showWorkload)},
-	} {
+	routes := map[string]methods{
+		registerPath: {http.MethodPost: a.register},
+		idTokenPath:  {http.MethodPost: a.issueIDToken},
+		jwksPath:     {http.MethodGet: a.publishKeys},
+	}
+	a.tickets().mount(a, routes)
+	a.workloads().mount(a, routes)
+	a.adminTokens().mount(a, routes)
+	for path, m := range routes {
 		mux.Handle(a.basePath()+path, a.limited(path, m))
 	}
 	mux.Handle("/healthz", a.plain("/healthz", methods{http.MethodGet: healthy}))

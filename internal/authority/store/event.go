@@ -19,21 +19,22 @@ type Event struct {
 	TicketID   string
 	WorkloadID string
 	TokenID    string // jti of the issued token
+	Resource   string // kind and name of what an administrator changed, if it has no field of its own here
 	Audiences  []string
 	Count      int64 // how many alike this one stands for; at least 1
 }
 
 // AppendEvent adds an event.
 func (tx *Tx) AppendEvent(e Event) error {
-	return tx.exec(`INSERT INTO events (at, kind, allowed, reason, source, admin_id, ticket_id, workload_id, token_id, audiences, count)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		milliseconds(e.At), e.Kind, e.Allowed, e.Reason, e.Source, e.AdminID, e.TicketID, e.WorkloadID, e.TokenID,
+	return tx.exec(`INSERT INTO events (at, kind, allowed, reason, source, admin_id, ticket_id, workload_id, token_id, resource, audiences, count)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		milliseconds(e.At), e.Kind, e.Allowed, e.Reason, e.Source, e.AdminID, e.TicketID, e.WorkloadID, e.TokenID, e.Resource,
 		formatList(e.Audiences), max(e.Count, 1))
 }
 
 // Events returns up to limit events, newest first.
 func (q Queries) Events(limit int) ([]Event, error) {
-	rows, err := q.query(`SELECT seq, at, kind, allowed, reason, source, admin_id, ticket_id, workload_id, token_id, audiences, count
+	rows, err := q.query(`SELECT seq, at, kind, allowed, reason, source, admin_id, ticket_id, workload_id, token_id, resource, audiences, count
 		FROM events ORDER BY seq DESC LIMIT $1`, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
@@ -45,7 +46,7 @@ func (q Queries) Events(limit int) ([]Event, error) {
 		var at int64
 		var audiences string
 		if err := rows.Scan(&e.Sequence, &at, &e.Kind, &e.Allowed, &e.Reason, &e.Source, &e.AdminID, &e.TicketID,
-			&e.WorkloadID, &e.TokenID, &audiences, &e.Count); err != nil {
+			&e.WorkloadID, &e.TokenID, &e.Resource, &audiences, &e.Count); err != nil {
 			return nil, fmt.Errorf("list events: %w", explain(err))
 		}
 		e.At = fromMilliseconds(at)

@@ -118,6 +118,12 @@ func explain(err error) error {
 	return err
 }
 
+// isInUse reports whether err says that another row refers to the one that was to go.
+func isInUse(err error) bool {
+	var sqliteErr *sqlite.Error
+	return errors.As(err, &sqliteErr) && sqliteErr.Code() == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+}
+
 // isDuplicate reports whether err says that a unique value exists already.
 func isDuplicate(err error) bool {
 	var sqliteErr *sqlite.Error

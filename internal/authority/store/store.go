@@ -14,6 +14,7 @@ import (
 var (
 	ErrNotFound  = errors.New("not found")
 	ErrDuplicate = errors.New("exists already")
+	ErrInUse     = errors.New("something else refers to it")
 	ErrDamaged   = errors.New("the file is damaged or no database; restore it from a backup, or move it away to start anew")
 	ErrClosed    = errors.New("the store is closed")
 	ErrFull      = errors.New("too many JWT ids to remember; try again in a minute")

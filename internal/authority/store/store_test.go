@@ -54,9 +54,9 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 		t.Fatal(err)
 	}
 	ticket := sampleTicket()
-	workload := Workload{ID: "pr1:a", TicketID: ticket.ID, Thumbprint: "tp", JWK: "{}", Claimed: map[string]string{"k": "v"}, CreatedAt: start}
+	workload := Workload{ID: "pr1:a", TicketID: ticket.ID, Thumbprint: "tp", JWK: "{}", Claimed: map[string]string{"k": "v"}, Status: TicketActive, Version: 1, CreatedAt: start}
 	key := SigningKey{ID: "kid", Purpose: PurposeIDToken, Algorithm: "ES256", State: KeyActive, PublicJWK: "{}", Sealed: "s", CreatedAt: start}
-	admin := AdminToken{ID: "at1:a", Role: "admin", CreatedAt: start, ExpiresAt: start.Add(time.Hour)}
+	admin := AdminToken{ID: "at1:a", Role: "admin", Version: 1, CreatedAt: start, ExpiresAt: start.Add(time.Hour)}
 	event := Event{At: start, Kind: "enrol", Allowed: true, Reason: "r", Source: "127.0.0.1", AdminID: "a", TicketID: "b", WorkloadID: "c", TokenID: "d", Audiences: []string{"e"}, Count: 3}
 	mustWrite(t, s, func(tx *Tx) error {
 		_, err := tx.SettingOrInsert("operator_id", "op1:a")
@@ -86,8 +86,9 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 	check(t, "workload by key", Enrolled{workload, ticket})(q.WorkloadByKey("tk1:a", "tp"))
 	check(t, "workloads", []Enrolled{{workload, ticket}})(q.Workloads("", 10))
 	check(t, "keys", []SigningKey{key})(q.SigningKeys(PurposeIDToken))
-	check(t, "admin token", admin)(q.AdminToken("admin digest"))
-	check(t, "admin tokens", int64(1))(q.AdminTokens())
+	check(t, "admin token", admin)(q.AdminTokenBySecret("admin digest"))
+	check(t, "admin tokens", true)(q.HasAdminTokens())
+	check(t, "list of admin tokens", []AdminToken{admin})(q.AdminTokens("", 10))
 	check(t, "events", []Event{event})(q.Events(10))
 	mustWrite(t, s, func(tx *Tx) error {
 		check(t, "setting", "op1:a")(tx.SettingOrInsert("operator_id", "op1:b"))
@@ -232,22 +233,35 @@ func TestTheLastUseIsHadOnce(t *testing.T) {
 	}
 }
 
-func TestUpdateTicketNeedsTheVersionItRead(t *testing.T) {
+func TestUpdateTicket(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "db"))
-	mustWrite(t, s, func(tx *Tx) error { return tx.InsertTicket(sampleTicket(), "digest") })
-	read, err := s.Read(t.Context()).Ticket("tk1:a")
-	if err != nil {
-		t.Fatal(err)
+	ticket := sampleTicket()
+	mustWrite(t, s, func(tx *Tx) error { return tx.InsertTicket(ticket, "digest") })
+	ticket.Description, ticket.Role, ticket.Status = "other", "agent", TicketDeactivated
+	ticket.Tags, ticket.Audiences = []string{"x"}, []string{"y"}
+	ticket.ExpiresAt, ticket.WorkloadTTL, ticket.MaxUses = start.Add(time.Hour), time.Minute, 77
+	ticket.UpdatedAt = start.Add(time.Second)
+	mustWrite(t, s, func(tx *Tx) error { return tx.UpdateTicket(ticket) })
+	ticket.Version = 2
+	if got, err := s.Read(t.Context()).Ticket(ticket.ID); err != nil || !reflect.DeepEqual(got, ticket) {
+		t.Errorf("stored %+v, %v; want %+v", got, err, ticket)
 	}
-	read.Status = TicketDeactivated
-	for i, want := range []bool{true, false} {
-		mustWrite(t, s, func(tx *Tx) error {
-			ok, err := tx.UpdateTicket(read, start.Add(time.Minute))
-			if ok != want {
-				t.Errorf("update %d: %v, want %v", i, ok, want)
-			}
-			return err
-		})
+}
+
+func TestDeleteTicket(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "db"))
+	used, unused := sampleTicket(), sampleTicket()
+	unused.ID = "tk1:unused"
+	mustWrite(t, s, func(tx *Tx) error {
+		return errors.Join(tx.InsertTicket(used, "a"), tx.InsertTicket(unused, "b"),
+			tx.InsertWorkload(Workload{ID: "pr1:a", TicketID: used.ID, CreatedAt: start}))
+	})
+	if err := s.Write(t.Context(), func(tx *Tx) error { return tx.DeleteTicket(used.ID) }); !errors.Is(err, ErrInUse) {
+		t.Errorf("delete a ticket with a workload: %v", err)
+	}
+	mustWrite(t, s, func(tx *Tx) error { return tx.DeleteTicket(unused.ID) })
+	if _, err := s.Read(t.Context()).Ticket(unused.ID); !errors.Is(err, ErrNotFound) {
+		t.Errorf("after its removal: %v", err)
 	}
 }
 

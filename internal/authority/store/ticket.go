@@ -112,13 +112,17 @@ func (tx *Tx) InsertTicket(t Ticket, secretSHA256 string) error {
 		milliseconds(t.ExpiresAt), t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.CreatedAt))
 }
 
-// UpdateTicket stores the editable fields of t (description, status, expiry) if
-// the stored version is still t.Version, and reports whether it was.
-func (tx *Tx) UpdateTicket(t Ticket, now time.Time) (bool, error) {
-	changed, err := tx.change(`UPDATE tickets SET description = $1, status = $2, expires_at = $3,
-			version = version + 1, updated_at = $4 WHERE id = $5 AND version = $6`,
-		t.Description, t.Status, milliseconds(t.ExpiresAt), milliseconds(now), t.ID, t.Version)
-	return changed == 1, err
+// UpdateTicket stores all that can be edited of t, which must exist.
+func (tx *Tx) UpdateTicket(t Ticket) error {
+	return tx.exec(`UPDATE tickets SET description = $1, role = $2, status = $3, tags = $4, audiences = $5, expires_at = $6,
+			max_uses = $7, workload_ttl_ms = $8, version = version + 1, updated_at = $9 WHERE id = $10`,
+		t.Description, t.Role, t.Status, formatList(t.Tags), formatList(t.Audiences), milliseconds(t.ExpiresAt),
+		t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.UpdatedAt), t.ID)
+}
+
+// DeleteTicket removes a ticket, or returns ErrInUse where it has enrolled somebody.
+func (tx *Tx) DeleteTicket(id string) error {
+	return tx.exec("DELETE FROM tickets WHERE id = $1", id)
 }
 
 // CountUse counts one enrolment and reports whether the ticket had one left. The

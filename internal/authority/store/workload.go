@@ -17,12 +17,14 @@ type Workload struct {
 	Thumbprint    string            // of its public key
 	JWK           string            // its public key
 	Claimed       map[string]string // what it says about where it runs; not verified
+	Status        string            // TicketActive or TicketDeactivated
+	Version       int64             // changes with every edit, not with a contact
 	CreatedAt     time.Time
 	LastContactAt time.Time
 }
 
 const workloadColumns = `workloads.id, workloads.ticket_id, workloads.thumbprint, workloads.jwk, workloads.claimed,
-	workloads.created_at, workloads.last_contact_at`
+	workloads.status, workloads.version, workloads.created_at, workloads.last_contact_at`
 
 type workloadRow struct {
 	Workload
@@ -31,7 +33,7 @@ type workloadRow struct {
 }
 
 func (r *workloadRow) dest() []any {
-	return []any{&r.ID, &r.TicketID, &r.Thumbprint, &r.JWK, &r.claimed, &r.createdAt, &r.lastContact}
+	return []any{&r.ID, &r.TicketID, &r.Thumbprint, &r.JWK, &r.claimed, &r.Status, &r.Version, &r.createdAt, &r.lastContact}
 }
 
 func (r *workloadRow) workload() (Workload, error) {
@@ -114,6 +116,11 @@ func (tx *Tx) InsertWorkload(w Workload) error {
 	return tx.exec(`INSERT INTO workloads (id, ticket_id, thumbprint, jwk, claimed, created_at, last_contact_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $6)`,
 		w.ID, w.TicketID, w.Thumbprint, w.JWK, string(claimed), milliseconds(w.CreatedAt))
+}
+
+// SetWorkloadStatus lets an administrator stop one workload, or let it go on.
+func (tx *Tx) SetWorkloadStatus(id, status string) error {
+	return tx.exec("UPDATE workloads SET status = $1, version = version + 1 WHERE id = $2", status, id)
 }
 
 // Contacted notes that the workload was heard of, to the minute.

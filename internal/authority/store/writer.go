@@ -158,6 +158,9 @@ func (tx *Tx) change(query string, args ...any) (int64, error) {
 	if isDuplicate(err) {
 		return 0, ErrDuplicate
 	}
+	if isInUse(err) {
+		return 0, ErrInUse
+	}
 	if err != nil {
 		return 0, fmt.Errorf("write to database: %w", explain(err))
 	}

@@ -69,7 +69,7 @@ func (s *served) client(t *testing.T, spec resource.TicketSpec) (*operator.Clien
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "ticket")
-	if err := os.WriteFile(file, []byte(made.Secret+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(made.Ticket+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c, err := operator.New(operator.Config{
@@ -133,7 +133,7 @@ func TestContractRefusals(t *testing.T) {
 	if _, err := s.admin.DeactivateTicket(t.Context(), made.Name); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := deactivated.Fetch(t.Context(), ledger); !errors.Is(err, token.ErrNotEnrolled) || strings.Contains(err.Error(), made.Secret) {
+	if _, err := deactivated.Fetch(t.Context(), ledger); !errors.Is(err, token.ErrNotEnrolled) || strings.Contains(err.Error(), made.Ticket) {
 		t.Errorf("deactivated ticket: %v", err)
 	}
 	narrow, _ := s.client(t, resource.TicketSpec{Audiences: []string{"https://other.internal"}})

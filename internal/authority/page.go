@@ -1,0 +1,36 @@
+package authority
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/lanyardhq/lanyard/internal/admin/resource"
+)
+
+const defaultPage = 100
+
+// page reads the query parameters of a listing.
+func page(r *http.Request) (after string, limit int, err error) {
+	limit = defaultPage
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return "", 0, badRequest("the query cannot be parsed")
+	}
+	for name, values := range query {
+		switch {
+		case len(values) != 1:
+			return "", 0, badRequest("a query parameter occurs twice")
+		case name == "after":
+			after = values[0]
+		case name == "limit":
+			limit, err = strconv.Atoi(values[0])
+			if err != nil || limit < 1 || limit > resource.MaxPage {
+				return "", 0, badRequest("limit is not between 1 and %d", resource.MaxPage)
+			}
+		default:
+			return "", 0, badRequest("the query has an unknown parameter; known are after and limit")
+		}
+	}
+	return after, limit, nil
+}

@@ -1,0 +1,96 @@
+package authority
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"slices"
+
+	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
+)
+
+// readPatch reads the body of PATCH and returns the members of its spec.
+func (k kindAPI[Spec, Status]) readPatch(r *http.Request, name string) (json.RawMessage, error) {
+	var asked struct {
+		Kind string          `json:"kind"`
+		Name string          `json:"name"`
+		Spec json.RawMessage `json:"spec"`
+	}
+	if err := readJSON(r, &asked, maxAdminBytes, false); err != nil {
+		return nil, err
+	}
+	if asked.Spec == nil {
+		return nil, badRequest(`member "spec" is missing`)
+	}
+	return asked.Spec, k.checkHead(asked.Kind, asked.Name, name)
+}
+
+// mergeInto applies a merge patch (RFC 7396) to old, and reads the result, strictly,
+// into spec.
+func mergeInto(spec any, old any, change json.RawMessage) error {
+	before, err := json.Marshal(old)
+	if err != nil {
+		return err
+	}
+	merged, err := merge(before, change)
+	if err != nil {
+		return err
+	}
+	return strictjson.Unmarshal(merged, spec)
+}
+
+// merge is MergePatch of RFC 7396 §2 for a patch that is an object.
+func merge(target, patch json.RawMessage) (json.RawMessage, error) {
+	changes, err := strictjson.Object(patch)
+	if err != nil {
+		return nil, err
+	}
+	members := map[string]json.RawMessage{}
+	if isObject(target) {
+		if members, err = strictjson.Object(target); err != nil {
+			return nil, err
+		}
+	}
+	for name, value := range changes {
+		switch {
+		case string(value) == "null":
+			delete(members, name)
+		case isObject(value):
+			if members[name], err = merge(members[name], value); err != nil {
+				return nil, err
+			}
+		default:
+			members[name] = value
+		}
+	}
+	return json.Marshal(members)
+}
+
+func isObject(value json.RawMessage) bool { return len(value) > 0 && value[0] == '{' }
+
+// changedMembers returns the names of the members in which two specs differ.
+func changedMembers(old, now any) ([]string, error) {
+	var members [2]map[string]json.RawMessage
+	for i, spec := range []any{old, now} {
+		data, err := json.Marshal(spec)
+		if err != nil {
+			return nil, err
+		}
+		if members[i], err = strictjson.Object(data); err != nil {
+			return nil, err
+		}
+	}
+	var changed []string
+	for name, value := range members[0] {
+		if !bytes.Equal(value, members[1][name]) {
+			changed = append(changed, name)
+		}
+	}
+	for name := range members[1] {
+		if _, both := members[0][name]; !both {
+			changed = append(changed, name)
+		}
+	}
+	slices.Sort(changed)
+	return changed, nil
+}
