@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"path/filepath"
 	"text/tabwriter"
 
+	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"github.com/lanyardhq/lanyard/internal/admin"
@@ -34,22 +36,48 @@ func (s adminSettings) client() (*admin.Client, error) {
 	return admin.New(admin.Config{URL: s.URL, TokenFile: s.TokenFile, CAFile: s.CAFile, AllowInsecure: s.AllowInsecure})
 }
 
+// adminRun is what a command does with the admin API.
+type adminRun func(*cobra.Command, *admin.Client, []string, *outputFlag) error
+
+// newAdminCommand returns a command that asks the admin API and shows the answer.
+func newAdminCommand(use, short string, args int, run adminRun) *cobra.Command {
+	return newAdminCommandOf(use, short, cobra.ExactArgs(args), run)
+}
+
+func newAdminCommandOf(use, short string, args cobra.PositionalArgs, run adminRun) *cobra.Command {
+	var settings adminSettings
+	command := &cobra.Command{Use: use, Short: short, Args: args}
+	output := addOutputFlag(command)
+	bindSettings(command, &settings)
+	command.RunE = func(command *cobra.Command, args []string) error {
+		if err := readSettings(command, &settings); err != nil {
+			return err
+		}
+		client, err := settings.client()
+		if err != nil {
+			return err
+		}
+		return run(command, client, args, output)
+	}
+	return command
+}
+
 // outputFlag is the -o flag of every command that shows something.
 type outputFlag string
 
 func addOutputFlag(command *cobra.Command) *outputFlag {
 	output := outputFlag("table")
-	command.Flags().VarP(&output, "output", "o", "table or json")
+	command.Flags().VarP(&output, "output", "o", "table, yaml or json")
 	return &output
 }
 
 // String, Set and Type implement pflag.Value.
 func (o *outputFlag) String() string { return string(*o) }
 
-// Set accepts the two formats there are.
+// Set accepts the formats that there are.
 func (o *outputFlag) Set(value string) error {
-	if value != "table" && value != "json" {
-		return fmt.Errorf("want table or json")
+	if value != "table" && value != "yaml" && value != "json" {
+		return fmt.Errorf("want table, yaml or json")
 	}
 	*o = outputFlag(value)
 	return nil
@@ -58,15 +86,31 @@ func (o *outputFlag) Set(value string) error {
 // Type names the flag's value in the usage.
 func (o *outputFlag) Type() string { return "FORMAT" }
 
-// print writes value as JSON, or whatever table makes of it.
+// print writes value as JSON or YAML, or whatever table makes of it.
 func (o *outputFlag) print(w io.Writer, value any, table func(io.Writer)) error {
-	if *o == "json" {
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(value)
+	switch *o {
+	case "json":
+		return writeJSON(w, value)
+	case "yaml":
+		var text bytes.Buffer
+		if err := writeJSON(&text, value); err != nil {
+			return err
+		}
+		converted, err := yaml.JSONToYAML(text.Bytes())
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(converted)
+		return err
 	}
 	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	table(columns)
 	return columns.Flush()
+}
+
+func writeJSON(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
 }

@@ -17,9 +17,12 @@ func newRootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newAgentCommand(),
+		newApplyCommand(),
 		newAuthorityCommand(),
 		newCheckCommand(),
+		newDeleteCommand(),
 		newDemoCommand(),
+		newGetCommand(),
 		newTicketCommand(),
 		newVersionCommand(),
 	)

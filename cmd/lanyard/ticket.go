@@ -92,27 +92,8 @@ func newTicketDeactivateCommand() *cobra.Command {
 		})
 }
 
-// newAdminCommand returns a command that asks the admin API and shows the answer.
-func newAdminCommand(use, short string, args int, run func(*cobra.Command, *admin.Client, []string, *outputFlag) error) *cobra.Command {
-	var settings adminSettings
-	command := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(args)}
-	output := addOutputFlag(command)
-	bindSettings(command, &settings)
-	command.RunE = func(command *cobra.Command, args []string) error {
-		if err := readSettings(command, &settings); err != nil {
-			return err
-		}
-		client, err := settings.client()
-		if err != nil {
-			return err
-		}
-		return run(command, client, args, output)
-	}
-	return command
-}
-
 func printNewTicket(w io.Writer, t resource.Ticket) {
-	fmt.Fprintf(w, "ticket\t%s\n", t.Secret)
+	fmt.Fprintf(w, "ticket\t%s\n", t.Ticket)
 	fmt.Fprintf(w, "\t(keep it now: it is shown this once; the id below names it afterwards)\n")
 	printTicket(w, t)
 }
