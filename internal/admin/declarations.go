@@ -35,7 +35,7 @@ func ReadDeclarations(r io.Reader, file string) ([]Declared, error) {
 	var all []Declared
 	decoder := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict())
 	for document := 1; ; document++ {
-		var said *struct {
+		var said struct {
 			Kind string         `yaml:"kind"`
 			Name string         `yaml:"name"`
 			Spec map[string]any `yaml:"spec"`
@@ -46,7 +46,7 @@ func ReadDeclarations(r io.Reader, file string) ([]Declared, error) {
 			return all, nil
 		case err != nil:
 			return nil, fmt.Errorf("read declarations: %s%s", file, whereAndWhy(err))
-		case said == nil:
+		case said.Kind == "" && said.Name == "" && said.Spec == nil:
 			continue // an empty document
 		}
 		one, err := declared(said.Kind, said.Name, said.Spec)
