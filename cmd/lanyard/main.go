@@ -15,6 +15,7 @@ import (
 
 	"github.com/lanyardhq/lanyard/internal/admin"
 	"github.com/lanyardhq/lanyard/internal/authority"
+	"github.com/lanyardhq/lanyard/internal/verify"
 )
 
 // Exit codes.
@@ -74,5 +75,6 @@ func exitCode(err error) int {
 
 // isConfig reports whether the error is about settings rather than the command line.
 func isConfig(err error) bool {
-	return errors.Is(err, authority.ErrConfig) || errors.Is(err, admin.ErrConfig) || errors.Is(err, errSettings)
+	return errors.Is(err, authority.ErrConfig) || errors.Is(err, admin.ErrConfig) || errors.Is(err, verify.ErrConfig) ||
+		errors.Is(err, errSettings)
 }

@@ -24,6 +24,7 @@ func newRootCommand() *cobra.Command {
 		newDemoCommand(),
 		newGetCommand(),
 		newTicketCommand(),
+		newVerifyCommand(),
 		newVersionCommand(),
 	)
 	markRunErrors(root)

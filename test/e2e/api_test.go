@@ -14,7 +14,7 @@ import (
 
 	"github.com/lestrrat-go/jwx/v2/jwt"
 
-	"github.com/lanyardhq/lanyard/internal/demo"
+	"github.com/lanyardhq/lanyard/internal/verify"
 	"github.com/lanyardhq/lanyard/test/clients"
 	"github.com/lanyardhq/lanyard/test/lab"
 )
@@ -110,16 +110,16 @@ func (w *world) startLedger(addresses ...netip.Addr) *recorder {
 	}
 	ledger := &recorder{}
 	inside := http.HandlerFunc(func(out http.ResponseWriter, q *http.Request) {
-		ledger.accepted(demo.Claims(q.Context()))
+		ledger.accepted(verify.Claims(q.Context()))
 		clients.Answer(marker).ServeHTTP(out, q)
 	})
-	protected, err := demo.Protect(w.t.Context(), demo.Protection{
+	verifier, err := verify.New(w.t.Context(), verify.Config{
 		KeysURL: authorityURL + "/operator/.well-known/jwks.json", Audience: ledgerAudience, Client: w.http,
-	}, inside)
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ledger.next = protected
+	ledger.next = verifier.Protect(inside)
 	w.serve(port, ledger, addresses...)
 	return ledger
 }

@@ -52,6 +52,7 @@ var ours = []struct {
 		"the authority runs on machines without agent, kernel programs or data path"},
 	{"internal/admin", []string{"internal/privatefile"},
 		"the command line sees of the authority what its API shows, and the token file that they share"},
+	{"internal/verify", nil, "a receiving service sees a token and its issuer's keys, and nothing of the issuer"},
 	{"internal/demo", []string{"agent", "internal"}, "the demo runs the product as its users do"},
 	{"test", []string{"agent", "bpf", "cmd", "injector", "internal", "test"}, "tests may look at everything"},
 }
