@@ -37,7 +37,7 @@ FUZZ_FLAGS ?=
 NEEDS := test/tools/debian-packages
 
 # The clients whose requests the end-to-end tests send.
-TEST_PACKAGES := curl wget git python3 python3-requests ruby php-cli nodejs iproute2
+TEST_PACKAGES := curl wget git nginx-light caddy python3 python3-requests ruby php-cli nodejs iproute2
 DEMO_PACKAGES := curl
 
 # What the benchmark compares with, and what makes its load.
