@@ -36,8 +36,10 @@ FUZZ_FLAGS ?=
 
 NEEDS := test/tools/debian-packages
 
-# The clients whose requests the end-to-end tests send.
-TEST_PACKAGES := curl wget git nginx-light caddy python3 python3-requests ruby php-cli nodejs iproute2
+# The clients whose requests the end-to-end tests send, and who receives them.
+TEST_PACKAGES := curl wget git nginx-light caddy python3 python3-requests ruby php-cli nodejs python3-jwt python3-cryptography iproute2
+# Node.js of another source brings its own, with which Debian's conflicts.
+TEST_PACKAGES += $(shell command -v npm >/dev/null || echo npm)
 DEMO_PACKAGES := curl
 
 # What the benchmark compares with, and what makes its load.

@@ -54,6 +54,7 @@ var ours = []struct {
 		"the command line sees of the authority what its API shows, and the token file that they share"},
 	{"internal/verify", nil, "a receiving service sees a token and its issuer's keys, and nothing of the issuer"},
 	{"internal/demo", []string{"agent", "internal"}, "the demo runs the product as its users do"},
+	{"docs/examples", nil, "an example stands for somebody else's program, which has none of our packages"},
 	{"test", []string{"agent", "bpf", "cmd", "injector", "internal", "test"}, "tests may look at everything"},
 }
 

@@ -1,0 +1,65 @@
+// Command go-server is an example of a service that is called with Lanyard tokens.
+// It needs nothing of Lanyard's: the authority's keys by URL, its own audience, and
+// any JWT library, here jwx.
+//
+// It must not know Lanyard's packages: it stands for somebody else's service.
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/lestrrat-go/jwx/v2/jwk"
+	"github.com/lestrrat-go/jwx/v2/jws"
+	"github.com/lestrrat-go/jwx/v2/jwt"
+)
+
+func main() {
+	if len(os.Args) != 4 {
+		fmt.Fprintln(os.Stderr, "usage: go-server LISTEN JWKS-URL AUDIENCE")
+		os.Exit(2)
+	}
+	if err := serve(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func serve(listen, keysURL, audience string) error {
+	// Fetched when they are first needed, and again when Cache-Control says so.
+	keys := jwk.NewCache(context.Background())
+	if err := keys.Register(keysURL, jwk.WithMinRefreshInterval(time.Minute)); err != nil {
+		return err
+	}
+
+	http.HandleFunc("/protected", func(w http.ResponseWriter, r *http.Request) {
+		token, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !found {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			http.Error(w, "no bearer token", http.StatusUnauthorized)
+			return
+		}
+		set, err := keys.Get(r.Context(), keysURL)
+		if err != nil {
+			http.Error(w, "the issuer's keys cannot be fetched", http.StatusServiceUnavailable)
+			return
+		}
+		claims, err := jwt.ParseString(token,
+			jwt.WithKeySet(set, jws.WithInferAlgorithmFromKey(false)), // the algorithm is the key's, not the token's
+			jwt.WithAudience(audience),                                // a token for another service is none for this
+			jwt.WithRequiredClaim(jwt.ExpirationKey),
+			jwt.WithAcceptableSkew(30*time.Second))
+		if err != nil {
+			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+			http.Error(w, "the token is not valid here", http.StatusUnauthorized)
+			return
+		}
+		fmt.Fprintf(w, "Hello, fellow Workload %s!\n", claims.Subject())
+	})
+	server := &http.Server{Addr: listen, ReadHeaderTimeout: 5 * time.Second}
+	return server.ListenAndServe()
+}
