@@ -42,7 +42,7 @@ func newActivity() *activity {
 
 // event starts an event about the request.
 func (a *Authority) event(r *http.Request, kind string) store.Event {
-	return store.Event{At: a.now(), Kind: kind, Source: peerAddress(r.RemoteAddr)}
+	return store.Event{At: a.now(), Kind: kind, Source: a.source(r).String()}
 }
 
 // refuseUnauthenticated records a refusal of somebody who proved nothing. They

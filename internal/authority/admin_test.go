@@ -18,6 +18,7 @@ func TestTicketLife(t *testing.T) {
 	spec := resource.TicketSpec{
 		Description: "the billing server, Zürich", Role: "agent", ExpiresAt: &expires, MaxUses: 2, WorkloadTTL: "720h0m0s",
 		Tags: []string{"eyes", "ears"}, Audiences: []string{"https://ledger.internal"},
+		Networks: []string{"public-access"},
 	}
 	created := f.createTicket(spec)
 	if !hasForm(created.Ticket, "lyt_", 32) || !hasForm(created.Name, "tk1:", 24) || strings.Contains(created.Ticket, created.Name[4:]) {
@@ -107,7 +108,11 @@ func TestTicketSpecs(t *testing.T) {
 		"audience with space":     {`{"audiences":["a b"]}`, "audiences"},
 		"audience twice":          {`{"audiences":["a","a"]}`, "audiences"},
 		"too many audiences":      {`{"audiences":[` + words(maxTicketAudiences+1) + `]}`, "audiences"},
-		"unknown member":          {`{"networks":["public-access"]}`, "networks"},
+		"unknown member":          {`{"network":["public-access"]}`, `"network"`},
+		"network unknown":         {`{"networks":["nowhere"]}`, "nowhere"},
+		"network no name":         {`{"networks":["10.0.0.0/8"]}`, "networks"},
+		"network twice":           {`{"networks":["public-access","public-access"]}`, "networks"},
+		"too many networks":       {`{"networks":[` + words(maxTicketNetworks+1) + `]}`, "networks"},
 		"unknown member in words": {`{"maxUses":1}`, "maxUses"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -156,8 +161,8 @@ func TestTicketChanges(t *testing.T) {
 	f.send("POST", resource.WorkloadsPath, "Bearer "+f.admin, `{"spec":{}}`).refused(t, 405)
 	// Every control can be changed after use, and null is the default again.
 	var got resource.Ticket
-	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"role":"agent","max_uses":2,"tags":["x"],"audiences":["a"],"workload_ttl":"60m"}}`).decode(t, 200, &got)
-	want := resource.TicketSpec{Role: "agent", Status: "active", MaxUses: 2, Tags: []string{"x"}, Audiences: []string{"a"}, WorkloadTTL: "1h0m0s"}
+	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"role":"agent","max_uses":2,"tags":["x"],"audiences":["a"],"networks":["public-access"],"workload_ttl":"60m"}}`).decode(t, 200, &got)
+	want := resource.TicketSpec{Role: "agent", Status: "active", MaxUses: 2, Tags: []string{"x"}, Audiences: []string{"a"}, Networks: []string{"public-access"}, WorkloadTTL: "1h0m0s"}
 	if !reflect.DeepEqual(got.Spec, want) {
 		t.Errorf("changed to %+v, want %+v", got.Spec, want)
 	}

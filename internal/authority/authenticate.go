@@ -22,7 +22,9 @@ func refusedAssertion() *refusal {
 	return unauthorized("the client assertion was not accepted")
 }
 
-// authenticate finds out which workload signed the request's assertion.
+// authenticate finds out which workload signed the request's assertion, and
+// evaluates every control that any contact is under: each endpoint for workloads
+// begins with it, so that none can forget one.
 func (a *Authority) authenticate(r *http.Request, kind string) (caller, error) {
 	who, reason, err := a.identify(r)
 	if err != nil {
@@ -31,6 +33,14 @@ func (a *Authority) authenticate(r *http.Request, kind string) (caller, error) {
 	if reason != "" {
 		a.refuseUnauthenticated(r, a.event(r, kind), reason)
 		return caller{}, refusedAssertion()
+	}
+	event := a.event(r, kind)
+	v, err := checkContact(a.store.Read(r.Context()), who.Enrolled, a.source(r), event.At)
+	if err != nil {
+		return caller{}, err
+	}
+	if v != nil {
+		return caller{}, a.forbid(r, who, event, v)
 	}
 	return who, nil
 }

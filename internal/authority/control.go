@@ -17,6 +17,7 @@ const (
 	controlWorkloadTTL = "workload_ttl"
 	controlWorkload    = "workload_status"
 	controlAudiences   = "audiences"
+	controlNetworks    = "networks"
 )
 
 // violation is a control that refuses, and why.
@@ -32,7 +33,7 @@ func (v *violation) message() string {
 	return fmt.Sprintf("refused by the ticket's control %s: %s", v.control, v.why)
 }
 
-// checkTicket evaluates the controls that hold at every contact.
+// checkTicket evaluates the controls on a ticket that hold wherever a contact comes from.
 func checkTicket(t store.Ticket, now time.Time) *violation {
 	if t.Status != store.TicketActive {
 		return &violation{controlStatus, "the ticket was " + t.Status}
@@ -43,7 +44,8 @@ func checkTicket(t store.Ticket, now time.Time) *violation {
 	return nil
 }
 
-// checkEnrolled evaluates every control on an enrolled workload.
+// checkEnrolled evaluates the controls on an enrolled workload that hold wherever
+// it calls from.
 func checkEnrolled(e store.Enrolled, now time.Time) *violation {
 	if v := checkTicket(e.Ticket, now); v != nil {
 		return v
@@ -56,6 +58,14 @@ func checkEnrolled(e store.Enrolled, now time.Time) *violation {
 			e.Workload.CreatedAt.Format(time.RFC3339), ttl)}
 	}
 	return nil
+}
+
+// checkContact evaluates every control on an enrolled workload that calls now.
+func checkContact(q store.Queries, e store.Enrolled, from source, now time.Time) (*violation, error) {
+	if v := checkEnrolled(e, now); v != nil {
+		return v, nil
+	}
+	return checkNetworks(q, e.Ticket, from)
 }
 
 // checkAudiences evaluates the ticket's restriction of audiences. A token for no
@@ -74,4 +84,12 @@ func checkAudiences(t store.Ticket, asked []string) *violation {
 		}
 	}
 	return nil
+}
+
+// reasonOf is what the activity says of a violation, "" of none.
+func reasonOf(v *violation) string {
+	if v == nil {
+		return ""
+	}
+	return v.String()
 }

@@ -106,6 +106,8 @@ func TestRefusedEnrolmentsAreAlike(t *testing.T) {
 	f.enrol(usedUp.Ticket)
 	deactivated := f.createTicket(resource.TicketSpec{})
 	f.setStatus(deactivated, resource.StatusDeactivated)
+	f.declareNetworks("elsewhere", "192.0.2.0/24")
+	outside := f.createTicket(resource.TicketSpec{Networks: []string{"elsewhere"}})
 	outlived := f.createTicket(resource.TicketSpec{WorkloadTTL: "1h"})
 	old := f.enrol(outlived.Ticket)
 	f.clock.Advance(time.Hour)
@@ -139,6 +141,7 @@ func TestRefusedEnrolmentsAreAlike(t *testing.T) {
 		{"expired", m.registration(expired.Ticket), "expires_at"},
 		{"used up", m.registration(usedUp.Ticket), "max_uses"},
 		{"deactivated", m.registration(deactivated.Ticket), "status"},
+		{"outside its networks", m.registration(outside.Ticket), "networks"},
 		{"workload ttl over", old.registration(outlived.Ticket), "workload_ttl"},
 		{"by another key", byStranger(claims{"header.kid": nil}), "signature"},
 		{"by another key, said", byStranger(nil), "another key"},

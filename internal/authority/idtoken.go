@@ -73,9 +73,6 @@ func (a *Authority) issueIDToken(r *http.Request) (reply, error) {
 	}
 	event := a.event(r, kindIDToken)
 	event.Audiences = request.Audience
-	if v := checkEnrolled(who.Enrolled, event.At); v != nil {
-		return reply{}, a.forbid(r, who, event, v)
-	}
 	if v := checkAudiences(who.Ticket, request.Audience); v != nil {
 		return reply{}, a.forbid(r, who, event, v)
 	}

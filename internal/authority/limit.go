@@ -23,11 +23,12 @@ type sourceLimiter struct {
 	burst int
 
 	mu     sync.Mutex // guards what follows
-	recent *list.List // of *source, the most recent first
+	recent *list.List // of *allowance, the most recent first
 	known  map[netip.Addr]*list.Element
 }
 
-type source struct {
+// allowance is what one source may still ask.
+type allowance struct {
 	addr    netip.Addr
 	limiter *rate.Limiter
 }
@@ -41,10 +42,10 @@ func newSourceLimiter(perSecond float64, burst int) *sourceLimiter {
 	}
 }
 
-// take takes one request of the peer ("address:port") from its allowance and
-// returns 0, or how long it must wait for one.
-func (l *sourceLimiter) take(peer string, now time.Time) time.Duration {
-	limiter := l.of(sourceAddr(peer))
+// take takes one request of the address from its allowance and returns 0, or how
+// long it must wait for one.
+func (l *sourceLimiter) take(addr netip.Addr, now time.Time) time.Duration {
+	limiter := l.of(sourceUnit(addr))
 	reservation := limiter.ReserveN(now, 1)
 	wait := reservation.DelayFrom(now)
 	if wait > 0 {
@@ -58,26 +59,21 @@ func (l *sourceLimiter) of(addr netip.Addr) *rate.Limiter {
 	defer l.mu.Unlock()
 	if element, ok := l.known[addr]; ok {
 		l.recent.MoveToFront(element)
-		return element.Value.(*source).limiter
+		return element.Value.(*allowance).limiter
 	}
 	if len(l.known) == maxSources {
 		oldest := l.recent.Back()
-		delete(l.known, l.recent.Remove(oldest).(*source).addr)
+		delete(l.known, l.recent.Remove(oldest).(*allowance).addr)
 	}
-	fresh := &source{addr: addr, limiter: rate.NewLimiter(l.limit, l.burst)}
+	fresh := &allowance{addr: addr, limiter: rate.NewLimiter(l.limit, l.burst)}
 	l.known[addr] = l.recent.PushFront(fresh)
 	return fresh.limiter
 }
 
-// sourceAddr is what stands for the peer: its address, of IPv6 the first half.
-// What cannot be parsed shares the zero address.
-func sourceAddr(peer string) netip.Addr {
-	parsed, err := netip.ParseAddrPort(peer)
-	if err != nil {
-		return netip.Addr{}
-	}
-	addr := parsed.Addr().Unmap().WithZone("")
-	if addr.Is4() {
+// sourceUnit is what stands for an address: itself, of IPv6 the first half. What is
+// not known shares the zero address.
+func sourceUnit(addr netip.Addr) netip.Addr {
+	if !addr.Is6() {
 		return addr
 	}
 	prefix, err := addr.Prefix(ipv6SourceBits)
@@ -85,13 +81,4 @@ func sourceAddr(peer string) netip.Addr {
 		return addr
 	}
 	return prefix.Addr()
-}
-
-// peerAddress is the peer's whole address without its port, for the activity log.
-func peerAddress(peer string) string {
-	parsed, err := netip.ParseAddrPort(peer)
-	if err != nil {
-		return ""
-	}
-	return parsed.Addr().Unmap().String()
 }

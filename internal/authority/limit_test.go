@@ -1,7 +1,7 @@
 package authority
 
 import (
-	"fmt"
+	"net/netip"
 	"strconv"
 	"testing"
 	"time"
@@ -12,7 +12,7 @@ func TestSourceLimits(t *testing.T) {
 	now := startTime
 	take := func(peer string, want time.Duration) {
 		t.Helper()
-		if got := l.take(peer, now); got != want {
+		if got := l.take(plainAddr(netip.MustParseAddrPort(peer).Addr()), now); got != want {
 			t.Errorf("%s waits %s, want %s", peer, got, want)
 		}
 	}
@@ -33,14 +33,14 @@ func TestSourceLimits(t *testing.T) {
 
 func TestSourcesAreBounded(t *testing.T) {
 	l := newSourceLimiter(1, 1)
-	l.take("192.0.2.1:1", startTime)
+	l.take(netip.MustParseAddr("192.0.2.1"), startTime)
 	for i := range 2 * maxSources {
-		l.take(fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&0xff, i&0xff), startTime)
+		l.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), startTime)
 	}
 	if len(l.known) != maxSources || l.recent.Len() != maxSources {
 		t.Errorf("%d known, %d listed", len(l.known), l.recent.Len())
 	}
-	if wait := l.take("192.0.2.1:1", startTime); wait != 0 {
+	if wait := l.take(netip.MustParseAddr("192.0.2.1"), startTime); wait != 0 {
 		t.Error("the quiet one was not forgotten")
 	}
 }

@@ -41,6 +41,7 @@ type enrolment struct {
 	key          jose.PublicKey
 	claimed      map[string]string
 	proof        signedOnce
+	from         source
 }
 
 // refusedEnrolment is the one answer to every enrolment that is refused, so that
@@ -66,6 +67,7 @@ func (a *Authority) register(r *http.Request) (reply, error) {
 		a.refuseUnauthenticated(r, event, err.Error())
 		return reply{}, refusedEnrolment()
 	}
+	e.from = a.source(r)
 	// Found out before anything is written: strangers must not keep the writer busy.
 	if _, err := a.store.Read(r.Context()).TicketBySecret(e.secretSHA256); errors.Is(err, store.ErrNotFound) {
 		a.refuseUnauthenticated(r, event, "no such ticket")
@@ -168,8 +170,8 @@ func (a *Authority) decideEnrolment(tx *store.Tx, e enrolment, candidate string,
 	known, err := tx.WorkloadByKey(ticket.ID, e.key.Thumbprint())
 	switch {
 	case err == nil:
-		if v := checkEnrolled(known, now); v != nil {
-			return known.Workload.ID, false, v.String(), nil
+		if v, err := checkContact(tx.Queries, known, e.from, now); err != nil || v != nil {
+			return known.Workload.ID, false, reasonOf(v), err
 		}
 		return known.Workload.ID, false, "", tx.Contacted(known.Workload, now)
 	case !errors.Is(err, store.ErrNotFound):
@@ -177,6 +179,9 @@ func (a *Authority) decideEnrolment(tx *store.Tx, e enrolment, candidate string,
 	}
 	if v := checkTicket(ticket, now); v != nil {
 		return "", false, v.String(), nil
+	}
+	if v, err := checkNetworks(tx.Queries, ticket, e.from); err != nil || v != nil {
+		return "", false, reasonOf(v), err
 	}
 	if ok, err := tx.CountUse(ticket.ID); err != nil || !ok {
 		return "", false, controlMaxUses + ": the ticket is used up", err

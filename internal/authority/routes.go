@@ -35,6 +35,7 @@ func (a *Authority) routes() http.Handler {
 	a.tickets().mount(a, routes)
 	a.workloads().mount(a, routes)
 	a.adminTokens().mount(a, routes)
+	a.networkLists().mount(a, routes)
 	for path, m := range routes {
 		mux.Handle(a.basePath()+path, a.limited(path, m))
 	}
@@ -58,7 +59,7 @@ func (a *Authority) basePath() string {
 func (a *Authority) limited(name string, m methods) http.Handler {
 	inner := a.plain(name, m)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if wait := a.sources.take(r.RemoteAddr, a.now()); wait > 0 {
+		if wait := a.sources.take(a.source(r).addr, a.now()); wait > 0 {
 			started := a.now()
 			status := a.send(w, r, reply{}, tooManyRequests(wait))
 			a.metrics.observe(name, status, a.now().Sub(started))

@@ -17,6 +17,7 @@ const (
 	maxTags            = 32
 	maxTagLength       = 64
 	maxTicketAudiences = 32
+	maxTicketNetworks  = 16
 	maxTicketUses      = 1 << 31
 	maxWorkloadTTL     = 10 * 365 * 24 * time.Hour
 	maxLife            = 100 * 365 * 24 * time.Hour
@@ -46,6 +47,9 @@ func (a *Authority) tickets() kind[resource.TicketSpec, resource.TicketStatus] {
 			if err != nil {
 				return minted{}, err
 			}
+			if err := checkListsExist(tx.Queries, spec.Networks); err != nil {
+				return minted{}, err
+			}
 			return minted{ticket: secret}, tx.InsertTicket(ticketOf(name, spec, now), jose.Digest([]byte(secret)))
 		},
 		update: updateTicket,
@@ -61,6 +65,9 @@ func updateTicket(tx *store.Tx, name string, spec resource.TicketSpec, now time.
 	if spec.MaxUses > 0 && spec.MaxUses < stored.Uses {
 		return badRequest("max_uses is less than the %d uses that there were; deactivate the ticket to stop it", stored.Uses)
 	}
+	if err := checkListsExist(tx.Queries, spec.Networks); err != nil {
+		return err
+	}
 	return tx.UpdateTicket(ticketOf(name, spec, now))
 }
 
@@ -69,6 +76,7 @@ func checkTicketSpec(spec, old *resource.TicketSpec, now time.Time) error {
 	spec.Role = orDefault(spec.Role, resource.RoleWorkload)
 	spec.Status = orDefault(spec.Status, resource.StatusActive)
 	spec.Tags, spec.Audiences = append([]string{}, spec.Tags...), append([]string{}, spec.Audiences...)
+	spec.Networks = append([]string{}, spec.Networks...)
 	if err := checkDescription(spec.Description); err != nil {
 		return err
 	}
@@ -85,6 +93,9 @@ func checkTicketSpec(spec, old *resource.TicketSpec, now time.Time) error {
 		return err
 	}
 	if err := checkTicketAudiences(spec.Audiences); err != nil {
+		return err
+	}
+	if err := checkTicketNetworks(spec.Networks); err != nil {
 		return err
 	}
 	if err := checkWorkloadTTL(spec); err != nil {
@@ -185,6 +196,7 @@ func ticketOf(name string, spec resource.TicketSpec, now time.Time) store.Ticket
 		Status:      spec.Status,
 		Tags:        spec.Tags,
 		Audiences:   spec.Audiences,
+		Networks:    spec.Networks,
 		MaxUses:     spec.MaxUses,
 		ExpiresAt:   orZero(spec.ExpiresAt),
 		CreatedAt:   now,
@@ -205,6 +217,7 @@ func declaredTicket(t store.Ticket, now time.Time) declared[resource.TicketSpec,
 		MaxUses:     t.MaxUses,
 		Tags:        append([]string{}, t.Tags...),
 		Audiences:   append([]string{}, t.Audiences...),
+		Networks:    append([]string{}, t.Networks...),
 	}
 	if t.WorkloadTTL > 0 {
 		spec.WorkloadTTL = t.WorkloadTTL.String()

@@ -19,6 +19,7 @@ type KindInfo struct {
 func Kinds() []KindInfo {
 	return []KindInfo{
 		{KindAdminToken, AdminTokensPath, []string{"spec.role", "spec.expires_at", "status.created_at", "spec.description"}},
+		{KindNetworkList, NetworkListsPath, []string{"spec.cidrs", "spec.description"}},
 		{KindTicket, TicketsPath, []string{"status.state", "spec.role", "status.uses", "spec.expires_at", "spec.tags", "spec.description"}},
 		{KindWorkload, WorkloadsPath, []string{"spec.status", "status.refused_by", "status.role", "status.ticket", "status.tags", "status.last_contact_at"}},
 	}

@@ -36,6 +36,7 @@ type TicketSpec struct {
 	WorkloadTTL string     `json:"workload_ttl,omitempty"` // like "720h", from enrolment; none: for ever
 	Tags        []string   `json:"tags"`
 	Audiences   []string   `json:"audiences"` // none: tokens for any audience
+	Networks    []string   `json:"networks"`  // names of NetworkLists, one of which must hold the source; none: any source
 }
 
 // States that follow from a ticket's spec and use.

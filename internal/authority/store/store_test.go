@@ -39,7 +39,7 @@ func mustWrite(t testing.TB, s *Store, fn func(*Tx) error) {
 func sampleTicket() Ticket {
 	return Ticket{
 		ID: "tk1:a", Description: "billing", Role: "workload", Status: TicketActive,
-		Tags: []string{"a", "b"}, Audiences: []string{"https://x"}, ExpiresAt: start.Add(time.Hour),
+		Tags: []string{"a", "b"}, Audiences: []string{"https://x"}, Networks: []string{"public-access"}, ExpiresAt: start.Add(time.Hour),
 		MaxUses: 2, WorkloadTTL: time.Minute, CreatedAt: start,
 	}
 }

@@ -21,6 +21,7 @@ type Ticket struct {
 	Status      string
 	Tags        []string
 	Audiences   []string      // none means any
+	Networks    []string      // names of network lists; none means any source
 	ExpiresAt   time.Time     // zero means never
 	MaxUses     int64         // 0 means any number
 	Uses        int64         // workloads enrolled
@@ -30,19 +31,19 @@ type Ticket struct {
 	UpdatedAt   time.Time
 }
 
-const ticketColumns = `tickets.id, tickets.description, tickets.role, tickets.status, tickets.tags, tickets.audiences,
+const ticketColumns = `tickets.id, tickets.description, tickets.role, tickets.status, tickets.tags, tickets.audiences, tickets.networks,
 	tickets.expires_at, tickets.max_uses, tickets.uses, tickets.workload_ttl_ms, tickets.version, tickets.created_at, tickets.updated_at`
 
 // ticketRow is where a row of ticketColumns goes.
 type ticketRow struct {
 	Ticket
-	tags, audiences                      string
+	tags, audiences, networks            string
 	expires, ttl, createdAt, lastUpdated int64
 }
 
 func (r *ticketRow) dest() []any {
 	return []any{
-		&r.ID, &r.Description, &r.Role, &r.Status, &r.tags, &r.audiences,
+		&r.ID, &r.Description, &r.Role, &r.Status, &r.tags, &r.audiences, &r.networks,
 		&r.expires, &r.MaxUses, &r.Uses, &r.ttl, &r.Version, &r.createdAt, &r.lastUpdated,
 	}
 }
@@ -53,6 +54,9 @@ func (r *ticketRow) ticket() (Ticket, error) {
 		return Ticket{}, err
 	}
 	if r.Audiences, err = parseList(r.audiences); err != nil {
+		return Ticket{}, err
+	}
+	if r.Networks, err = parseList(r.networks); err != nil {
 		return Ticket{}, err
 	}
 	r.ExpiresAt = fromMilliseconds(r.expires)
@@ -105,19 +109,27 @@ func (q Queries) Tickets(after string, limit int) ([]Ticket, error) {
 
 // InsertTicket adds a ticket whose secret has that digest.
 func (tx *Tx) InsertTicket(t Ticket, secretSHA256 string) error {
-	return tx.exec(`INSERT INTO tickets (id, secret_sha256, description, role, status, tags, audiences,
+	err := tx.exec(`INSERT INTO tickets (id, secret_sha256, description, role, status, tags, audiences, networks,
 			expires_at, max_uses, uses, workload_ttl_ms, version, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, 1, $11, $11)`,
-		t.ID, secretSHA256, t.Description, t.Role, t.Status, formatList(t.Tags), formatList(t.Audiences),
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, 1, $12, $12)`,
+		t.ID, secretSHA256, t.Description, t.Role, t.Status, formatList(t.Tags), formatList(t.Audiences), formatList(t.Networks),
 		milliseconds(t.ExpiresAt), t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.CreatedAt))
+	if err != nil {
+		return err
+	}
+	return tx.setTicketNetworks(t.ID, t.Networks)
 }
 
 // UpdateTicket stores all that can be edited of t, which must exist.
 func (tx *Tx) UpdateTicket(t Ticket) error {
-	return tx.exec(`UPDATE tickets SET description = $1, role = $2, status = $3, tags = $4, audiences = $5, expires_at = $6,
-			max_uses = $7, workload_ttl_ms = $8, version = version + 1, updated_at = $9 WHERE id = $10`,
-		t.Description, t.Role, t.Status, formatList(t.Tags), formatList(t.Audiences), milliseconds(t.ExpiresAt),
+	err := tx.exec(`UPDATE tickets SET description = $1, role = $2, status = $3, tags = $4, audiences = $5, networks = $6, expires_at = $7,
+			max_uses = $8, workload_ttl_ms = $9, version = version + 1, updated_at = $10 WHERE id = $11`,
+		t.Description, t.Role, t.Status, formatList(t.Tags), formatList(t.Audiences), formatList(t.Networks), milliseconds(t.ExpiresAt),
 		t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.UpdatedAt), t.ID)
+	if err != nil {
+		return err
+	}
+	return tx.setTicketNetworks(t.ID, t.Networks)
 }
 
 // DeleteTicket removes a ticket, or returns ErrInUse where it has enrolled somebody.
