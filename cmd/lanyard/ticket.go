@@ -53,6 +53,7 @@ func newTicketCreateCommand() *cobra.Command {
 	flags.StringArrayVar(&spec.Tags, "tag", nil, "tag of the workloads; may be repeated")
 	flags.StringVar(&spec.Role, "role", resource.RoleWorkload, "workload, orchestrator or agent")
 	flags.StringArrayVar(&spec.Audiences, "audience", nil, "audience that tokens may be for; may be repeated (default: any)")
+	flags.StringArrayVar(&spec.Networks, "network", nil, "network list that the workloads must call from; may be repeated (default: any source)")
 	return command
 }
 
@@ -108,6 +109,7 @@ func printTicket(w io.Writer, t resource.Ticket) {
 	fmt.Fprintf(w, "workload ttl\t%s\n", cmp.Or(t.Spec.WorkloadTTL, "for ever"))
 	fmt.Fprintf(w, "tags\t%s\n", cmp.Or(strings.Join(t.Spec.Tags, " "), "none"))
 	fmt.Fprintf(w, "audiences\t%s\n", cmp.Or(strings.Join(t.Spec.Audiences, " "), "any"))
+	fmt.Fprintf(w, "networks\t%s\n", cmp.Or(strings.Join(t.Spec.Networks, " "), "any source"))
 	fmt.Fprintf(w, "created\t%s\n", t.Status.CreatedAt.Local().Format(time.RFC3339))
 }
 
