@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -27,6 +28,7 @@ type Authority struct {
 	store    *store.Store
 	keys     *keyring.Keyring
 	sources  *sourceLimiter
+	proxies  []netip.Prefix // trusted ones
 	activity *activity
 	metrics  *metrics
 	handler  http.Handler
@@ -39,6 +41,10 @@ type Authority struct {
 // signing key, operator id, administrator's token. Call Close when done.
 func New(config Config) (*Authority, error) {
 	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	proxies, err := parseProxies(config.TrustedProxies)
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +65,7 @@ func New(config Config) (*Authority, error) {
 		operatorBase: config.URL + operatorPath,
 		store:        s,
 		sources:      newSourceLimiter(config.RatePerSecond, config.RateBurst),
+		proxies:      proxies,
 		activity:     newActivity(),
 		metrics:      newMetrics(),
 		stop:         stop,

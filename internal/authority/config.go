@@ -52,6 +52,9 @@ type Config struct {
 	// means the defaults.
 	RatePerSecond float64
 	RateBurst     int
+	// TrustedProxies are the networks, or addresses, of reverse proxies that say
+	// truly whom they serve; without them a request comes from its connection's peer.
+	TrustedProxies []string
 
 	Logger *slog.Logger     // nil: nothing is logged
 	Now    func() time.Time // nil: time.Now

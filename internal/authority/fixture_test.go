@@ -79,8 +79,9 @@ type fixture struct {
 	clock   *testClock
 	logs    *syncBuffer
 	base    string
-	admin   string   // the administrator's token
-	secrets []string // must never be logged or stored
+	admin   string              // the administrator's token
+	secrets []string            // must never be logged or stored
+	through func(*http.Request) // what a proxy does to requests; nil: there is none
 	stop    func()
 }
 
@@ -194,6 +195,9 @@ func (f *fixture) trySend(method, path, authorization string, body any) (answer,
 	}
 	if authorization != "" {
 		request.Header.Set("Authorization", authorization)
+	}
+	if f.through != nil {
+		f.through(request)
 	}
 	response, err := client.Do(request)
 	if err != nil {

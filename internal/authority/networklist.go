@@ -149,8 +149,8 @@ func checkNetworks(q store.Queries, t store.Ticket, from source) (*violation, er
 	if len(t.Networks) == 0 {
 		return nil, nil
 	}
-	if !from.sure {
-		return &violation{controlNetworks, "the source address is not known: " + from.doubt()}, nil
+	if from.doubt != "" {
+		return &violation{controlNetworks, "the source address is not known: " + from.doubt}, nil
 	}
 	lists, err := q.NetworksOfTicket(t.ID)
 	if err != nil {

@@ -158,7 +158,7 @@ func TestCheckNetworks(t *testing.T) {
 	}
 	public := f.createTicket(resource.TicketSpec{Networks: []string{resource.PublicAccess}})
 	for _, addr := range []string{"192.0.2.1", "2001:db8::1"} {
-		v, err := checkNetworks(f.store.Read(t.Context()), store.Ticket{ID: public.Name, Networks: public.Spec.Networks}, source{netip.MustParseAddr(addr), true})
+		v, err := checkNetworks(f.store.Read(t.Context()), store.Ticket{ID: public.Name, Networks: public.Spec.Networks}, source{addr: netip.MustParseAddr(addr)})
 		if err != nil || v != nil {
 			t.Errorf("%s has no public access: %v, %v", addr, v, err)
 		}
