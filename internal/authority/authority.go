@@ -85,7 +85,7 @@ func (a *Authority) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.keys, err = keyring.Load(ctx, a.store, box, a.now()); err != nil {
+	if a.keys, err = a.openKeys(ctx, box); err != nil {
 		return err
 	}
 	candidate, err := randomID(a.random, prefixOperator)

@@ -10,8 +10,12 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/lanyardhq/lanyard/internal/authority/jose"
+	"github.com/lanyardhq/lanyard/internal/authority/keyring"
 )
 
 // ErrConfig marks errors that a change of the configuration would solve.
@@ -30,6 +34,9 @@ const (
 	DefaultRateBurst     = 200
 )
 
+// DefaultKeyRotation is how long a signing key signs.
+const DefaultKeyRotation = 30 * 24 * time.Hour
+
 // Config says how an Authority is made. DataDir and URL are required.
 type Config struct {
 	// DataDir is the folder of everything that is kept; it is made, 0700, if it is
@@ -45,6 +52,10 @@ type Config struct {
 	// keys; with neither, a key is made in DataDir.
 	KeyEncryptionKey     string
 	KeyEncryptionKeyFile string
+	// SigningAlgorithm is that of new signing keys: ES256 (default), RS256 or EdDSA.
+	SigningAlgorithm string
+	// KeyRotation is how long a signing key signs; zero means the default.
+	KeyRotation time.Duration
 	// TLSCertFile and TLSKeyFile, PEM, make Serve speak TLS; both or none.
 	TLSCertFile string
 	TLSKeyFile  string
@@ -76,6 +87,18 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
 		return c, configError("LANYARD_TLS_CERT_FILE and LANYARD_TLS_KEY_FILE belong together; one is missing")
+	}
+	if c.SigningAlgorithm == "" {
+		c.SigningAlgorithm = jose.ES256
+	}
+	if !slices.Contains(jose.Algorithms(), c.SigningAlgorithm) {
+		return c, configError("LANYARD_SIGNING_ALGORITHM %q is none of %s", c.SigningAlgorithm, strings.Join(jose.Algorithms(), ", "))
+	}
+	if c.KeyRotation == 0 {
+		c.KeyRotation = DefaultKeyRotation
+	}
+	if c.KeyRotation < keyring.MinPeriod {
+		return c, configError("LANYARD_KEY_ROTATION %s is shorter than %s", c.KeyRotation, keyring.MinPeriod)
 	}
 	if c.RatePerSecond < 0 || c.RateBurst < 0 {
 		return c, configError("the rate limit is negative")

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -347,7 +348,16 @@ func (m *member) idToken(body any, changes ...claims) answer {
 	return m.f.send("POST", idTokenPath, "Bearer "+m.assertion(changes...), body)
 }
 
+// events returns what was decided about requests, newest first.
 func (f *fixture) events() []store.Event {
+	f.t.Helper()
+	return slices.DeleteFunc(f.allEvents(), func(e store.Event) bool {
+		return strings.HasPrefix(e.Kind, "signing_key.") && e.Source == ""
+	})
+}
+
+// allEvents returns also what the authority did to its keys by itself.
+func (f *fixture) allEvents() []store.Event {
 	f.t.Helper()
 	events, err := f.store.Read(f.t.Context()).Events(1000)
 	if err != nil {

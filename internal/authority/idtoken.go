@@ -22,8 +22,8 @@ const (
 // typeIDToken is the header typ of ID tokens.
 const typeIDToken = "JWT"
 
-// jwksCacheControl lets verifiers keep the keys for ten minutes. A next key is
-// published at least that long before it signs.
+// jwksCacheControl lets verifiers keep the keys for keyring.JWKSMaxAge. A next key
+// is published longer than that before it signs.
 const jwksCacheControl = "public, max-age=600"
 
 // idTokenRequest is the body of POST /operator/v1/id_token.

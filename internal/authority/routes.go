@@ -36,6 +36,8 @@ func (a *Authority) routes() http.Handler {
 	a.workloads().mount(a, routes)
 	a.adminTokens().mount(a, routes)
 	a.networkLists().mount(a, routes)
+	a.signingKeys().mount(a, routes)
+	a.mountKeyVerbs(routes)
 	for path, m := range routes {
 		mux.Handle(a.basePath()+path, a.limited(path, m))
 	}

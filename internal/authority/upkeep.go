@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/lanyardhq/lanyard/internal/authority/store"
 )
 
 // upkeepInterval is how often expired things are removed.
@@ -30,11 +32,13 @@ func (a *Authority) upkeep(ctx context.Context) {
 	}
 }
 
-// tidy removes what has expired and records what was only counted.
+// tidy removes what has expired, replaces signing keys in time, and records what was
+// only counted.
 func (a *Authority) tidy(ctx context.Context) error {
 	now := a.now()
 	return errors.Join(
 		a.recordMissed(ctx),
+		a.keys.Maintain(ctx, now, recordKeyChange(store.Event{At: now})),
 		a.store.ForgetSpentIDs(ctx, now),
 		a.store.ForgetEvents(ctx, now.Add(-activityRetention), maxEvents),
 	)

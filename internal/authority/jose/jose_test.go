@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,26 +55,6 @@ func verify(compact string, key PublicKey) error {
 	}
 	_, err = m.Verify(key)
 	return err
-}
-
-func TestAnotherImplementationReadsOurs(t *testing.T) {
-	private, public := newKey(t)
-	compact, err := Sign(private, public.Thumbprint(), "JWT", map[string]any{"sub": "me"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	published, err := public.Published()
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := jwk.Parse([]byte(fmt.Sprintf(`{"keys":[%s]}`, published)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	payload, err := jws.Verify([]byte(compact), jws.WithKeySet(set))
-	if err != nil || string(payload) != `{"sub":"me"}` {
-		t.Fatalf("payload %s, error %v", payload, err)
-	}
 }
 
 func TestThumbprintIsRFC7638(t *testing.T) {

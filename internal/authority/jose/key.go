@@ -3,7 +3,9 @@ package jose
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -17,19 +19,26 @@ import (
 	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
 )
 
-// ES256 is the algorithm of every EC P-256 key (RFC 7518 section 3.4).
-const ES256 = "ES256"
+// Algorithms, each that of one type of key (RFC 7518 section 3, RFC 8037 section 3.1).
+const (
+	ES256 = "ES256" // EC P-256
+	RS256 = "RS256" // RSA
+	EdDSA = "EdDSA" // Ed25519
+)
 
-// coordinateBytes is the length of a P-256 coordinate (RFC 7518 section 6.2.1.2).
-const coordinateBytes = 32
+const (
+	coordinateBytes = 32   // of P-256 (RFC 7518 section 6.2.1.2)
+	rsaBits         = 2048 // at least (RFC 7518 section 3.3)
+)
 
 // base64url is the encoding of RFC 7515: no padding, no stray bits.
 var base64url = base64.RawURLEncoding.Strict()
 
 // PublicKey is a validated public key with the one algorithm it is used with.
-// Only NewPublicKey and ParsePublicKey make one; it is immutable.
+// Only this package's functions make one; it is immutable.
 type PublicKey struct {
-	key        *ecdsa.PublicKey
+	key        crypto.PublicKey
+	algorithm  jwa.SignatureAlgorithm
 	canonical  string // RFC 7638's members, in its order
 	thumbprint string
 }
@@ -47,7 +56,8 @@ type jwkMembers struct {
 	KeyOps    []string `json:"key_ops"`
 }
 
-// ParsePublicKey reads a JWK (RFC 7517) that holds an EC P-256 public key.
+// ParsePublicKey reads a workload's key: a JWK (RFC 7517) that holds an EC P-256
+// public key.
 func ParsePublicKey(text []byte) (PublicKey, error) {
 	var m jwkMembers
 	if err := strictjson.Unmarshal(text, &m); err != nil {
@@ -73,13 +83,20 @@ func ParsePublicKey(text []byte) (PublicKey, error) {
 	return NewPublicKey(&key)
 }
 
-// NewPublicKey describes an EC P-256 key.
-func NewPublicKey(key *ecdsa.PublicKey) (PublicKey, error) {
-	if key.Curve != elliptic.P256() {
-		return PublicKey{}, fmt.Errorf("describe key: curve is %s, not P-256", key.Params().Name)
+// ParseSigningKey reads the public half of a signing key, as JWK returned it.
+func ParseSigningKey(text []byte) (PublicKey, error) {
+	var key any
+	if err := jwk.ParseRawKey(text, &key); err != nil {
+		return PublicKey{}, errors.New("parse jwk: no public key")
 	}
-	if _, err := key.Bytes(); err != nil {
-		return PublicKey{}, errors.New("describe key: the point is not on P-256")
+	return NewPublicKey(key)
+}
+
+// NewPublicKey describes a public key: EC P-256, RSA of 2048 bits or more, or Ed25519.
+func NewPublicKey(key crypto.PublicKey) (PublicKey, error) {
+	algorithm, err := algorithmOf(key)
+	if err != nil {
+		return PublicKey{}, fmt.Errorf("describe key: %w", err)
 	}
 	described, err := jwk.FromRaw(key)
 	if err != nil {
@@ -93,7 +110,31 @@ func NewPublicKey(key *ecdsa.PublicKey) (PublicKey, error) {
 	if err != nil {
 		return PublicKey{}, fmt.Errorf("describe key: %w", err)
 	}
-	return PublicKey{key: key, canonical: string(canonical), thumbprint: base64url.EncodeToString(thumbprint)}, nil
+	return PublicKey{
+		key: key, algorithm: algorithm, canonical: string(canonical), thumbprint: base64url.EncodeToString(thumbprint),
+	}, nil
+}
+
+// algorithmOf returns the one algorithm of a type of key.
+func algorithmOf(key crypto.PublicKey) (jwa.SignatureAlgorithm, error) {
+	switch key := key.(type) {
+	case *ecdsa.PublicKey:
+		if key.Curve != elliptic.P256() {
+			return "", fmt.Errorf("curve is %s, not P-256", key.Params().Name)
+		}
+		if _, err := key.Bytes(); err != nil {
+			return "", errors.New("the point is not on P-256")
+		}
+		return jwa.ES256, nil
+	case *rsa.PublicKey:
+		if key.N.BitLen() < rsaBits {
+			return "", fmt.Errorf("RSA key of %d bits; it needs %d", key.N.BitLen(), rsaBits)
+		}
+		return jwa.RS256, nil
+	case ed25519.PublicKey:
+		return jwa.EdDSA, nil
+	}
+	return "", fmt.Errorf("a %T is no public key to sign with", key)
 }
 
 // JWK returns the key as a canonical JWK (RFC 7638) without further members.
@@ -103,7 +144,7 @@ func (k PublicKey) JWK() string { return k.canonical }
 func (k PublicKey) Thumbprint() string { return k.thumbprint }
 
 // Algorithm returns the one algorithm the key is used with.
-func (k PublicKey) Algorithm() string { return ES256 }
+func (k PublicKey) Algorithm() string { return k.algorithm.String() }
 
 // Published returns the key as a member of a JWK set, with kid, alg and use.
 func (k PublicKey) Published() (json.RawMessage, error) {
@@ -112,7 +153,7 @@ func (k PublicKey) Published() (json.RawMessage, error) {
 		return nil, fmt.Errorf("publish key: %w", err)
 	}
 	err = errors.Join(published.Set(jwk.KeyIDKey, k.thumbprint),
-		published.Set(jwk.AlgorithmKey, jwa.ES256), published.Set(jwk.KeyUsageKey, jwk.ForSignature))
+		published.Set(jwk.AlgorithmKey, k.algorithm), published.Set(jwk.KeyUsageKey, jwk.ForSignature))
 	if err != nil {
 		return nil, fmt.Errorf("publish key: %w", err)
 	}

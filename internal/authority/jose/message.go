@@ -1,13 +1,10 @@
 package jose
 
 import (
-	"crypto/ecdsa"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jws"
 
 	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
@@ -102,27 +99,8 @@ func (m *Message) Verify(key PublicKey) (Claims, error) {
 	if m.header.KeyID != "" && m.header.KeyID != key.Thumbprint() {
 		return Claims{}, errors.New("verify JWS: the header names another key")
 	}
-	if _, err := jws.Verify(m.compact, jws.WithKey(jwa.ES256, key.key)); err != nil {
+	if _, err := jws.Verify(m.compact, jws.WithKey(key.algorithm, key.key)); err != nil {
 		return Claims{}, errors.New("verify JWS: the signature does not fit the key")
 	}
 	return m.claims, nil
-}
-
-// Sign returns claims, which must marshal to an object, as a compact JWS by key.
-// The header's algorithm is ES256, and its kid the one given.
-func Sign(key *ecdsa.PrivateKey, keyID, typ string, claims any) (string, error) {
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		return "", fmt.Errorf("sign JWS: %w", err)
-	}
-	header := jws.NewHeaders()
-	err = errors.Join(header.Set(jws.KeyIDKey, keyID), header.Set(jws.TypeKey, typ))
-	if err != nil {
-		return "", fmt.Errorf("sign JWS: %w", err)
-	}
-	compact, err := jws.Sign(payload, jws.WithKey(jwa.ES256, key, jws.WithProtectedHeaders(header)))
-	if err != nil {
-		return "", fmt.Errorf("sign JWS: %w", err)
-	}
-	return string(compact), nil
 }

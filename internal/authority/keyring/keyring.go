@@ -1,68 +1,85 @@
 package keyring
 
 import (
+	"cmp"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
 )
 
-// Keyring signs with the active key and publishes all that are not revoked. It
-// is immutable, and safe for concurrent use.
+// Config says how keys are kept and replaced. All of it is required.
+type Config struct {
+	Store *store.Store
+	Box   *Box
+	// Algorithm is that of new keys, one of jose.Algorithms.
+	Algorithm string
+	// Period is how long a key signs.
+	Period time.Duration
+	// MaxTokenLife is how long after its signing a token can be valid.
+	MaxTokenLife time.Duration
+}
+
+// Keyring signs with the active key and publishes all that are not revoked. It is
+// safe for concurrent use; signing waits for nothing.
 type Keyring struct {
-	signer *ecdsa.PrivateKey
-	keyID  string
-	jwks   []byte
+	config  Config
+	current atomic.Pointer[ring]
+
+	mu     sync.Mutex         // held from a change's beginning until it is in force
+	spares []store.SigningKey // made ahead, outside the store's writer; guarded by mu
 }
 
-// Load opens the ID-token keys in the store, and makes the first one where there
-// is none.
-func Load(ctx context.Context, s *store.Store, box *Box, now time.Time) (*Keyring, error) {
-	keys, err := s.Read(ctx).SigningKeys(store.PurposeIDToken)
-	if err != nil {
-		return nil, err
-	}
-	if len(keys) == 0 {
-		first, err := newKey(box, now)
-		if err != nil {
-			return nil, err
-		}
-		if err := s.Write(ctx, func(tx *store.Tx) error { return tx.InsertSigningKey(first) }); err != nil {
-			return nil, fmt.Errorf("store signing key: %w", err)
-		}
-		keys = []store.SigningKey{first}
-	}
-	return assemble(keys, box)
+// ring is what one state of the keys comes to. It is immutable.
+type ring struct {
+	signer     jose.Signer
+	jwks       []byte
+	algorithms []string
 }
 
-func newKey(box *Box, now time.Time) (store.SigningKey, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// Open loads the ID-token keys from the store, makes those that are missing, and
+// does what has become due meanwhile.
+func Open(ctx context.Context, config Config, now time.Time, record Recorder) (*Keyring, error) {
+	k := &Keyring{config: config}
+	err := k.change(ctx, now, record, (*change).settle)
+	return k, err
+}
+
+// Sign returns the claims as a compact JWS by the active key.
+func (k *Keyring) Sign(typ string, claims any) (string, error) {
+	return k.current.Load().signer.Sign(typ, claims)
+}
+
+// JWKS returns the public keys as a JWK set (RFC 7517). Do not change it.
+func (k *Keyring) JWKS() []byte { return k.current.Load().jwks }
+
+// Algorithms returns the algorithms of the published keys, each once. Do not
+// change them.
+func (k *Keyring) Algorithms() []string { return k.current.Load().algorithms }
+
+func newKey(algorithm string, box *Box) (store.SigningKey, error) {
+	signer, err := jose.GenerateSigner(algorithm)
+	if err != nil {
+		return store.SigningKey{}, err
+	}
+	der, err := signer.PKCS8()
 	if err != nil {
 		return store.SigningKey{}, fmt.Errorf("make signing key: %w", err)
 	}
-	public, err := jose.NewPublicKey(&private.PublicKey)
-	if err != nil {
-		return store.SigningKey{}, fmt.Errorf("make signing key: %w", err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return store.SigningKey{}, fmt.Errorf("make signing key: %w", err)
-	}
+	public := signer.Public()
 	key := store.SigningKey{
 		ID:        public.Thumbprint(),
 		Purpose:   store.PurposeIDToken,
 		Algorithm: public.Algorithm(),
-		State:     store.KeyActive,
+		State:     store.KeyNext,
 		PublicJWK: public.JWK(),
-		CreatedAt: now,
 	}
 	key.Sealed = box.seal(der, sealPurpose(key))
 	return key, nil
@@ -73,14 +90,19 @@ func sealPurpose(k store.SigningKey) string {
 	return "lanyard signing key " + k.Purpose + " " + k.Algorithm + " " + k.ID
 }
 
-func assemble(keys []store.SigningKey, box *Box) (*Keyring, error) {
-	ring := &Keyring{}
+func assemble(keys []store.SigningKey, box *Box) (*ring, error) {
+	made := &ring{}
+	keys = slices.SortedFunc(slices.Values(keys), func(a, b store.SigningKey) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID)) // as a restart reads them
+	})
 	published := []json.RawMessage{}
+	active := false
+	known := map[string]bool{}
 	for _, key := range keys {
 		if key.State == store.KeyRevoked {
 			continue
 		}
-		public, err := jose.ParsePublicKey([]byte(key.PublicJWK))
+		public, err := publicHalf(key)
 		if err != nil {
 			return nil, fmt.Errorf("load signing key %s: %w", key.ID, err)
 		}
@@ -89,44 +111,48 @@ func assemble(keys []store.SigningKey, box *Box) (*Keyring, error) {
 			return nil, fmt.Errorf("load signing key %s: %w", key.ID, err)
 		}
 		published = append(published, jwk)
+		if !known[key.Algorithm] {
+			known[key.Algorithm] = true
+			made.algorithms = append(made.algorithms, key.Algorithm)
+		}
 		if key.State == store.KeyActive {
-			if ring.signer, err = unseal(key, public, box); err != nil {
+			if made.signer, err = unseal(key, box); err != nil {
 				return nil, fmt.Errorf("load signing key %s: %w", key.ID, err)
 			}
-			ring.keyID = key.ID
+			active = true
 		}
 	}
-	if ring.signer == nil {
+	if !active {
 		return nil, errors.New("load signing keys: none is active")
 	}
 	var err error
-	ring.jwks, err = json.Marshal(map[string][]json.RawMessage{"keys": published})
-	return ring, err
+	made.jwks, err = json.Marshal(map[string][]json.RawMessage{"keys": published})
+	return made, err
 }
 
-func unseal(key store.SigningKey, public jose.PublicKey, box *Box) (*ecdsa.PrivateKey, error) {
+// publicHalf returns a key's public half, if that is what its row says it is.
+func publicHalf(key store.SigningKey) (jose.PublicKey, error) {
+	public, err := jose.ParseSigningKey([]byte(key.PublicJWK))
+	if err != nil {
+		return jose.PublicKey{}, err
+	}
+	if public.Thumbprint() != key.ID || public.Algorithm() != key.Algorithm {
+		return jose.PublicKey{}, errors.New("its id or algorithm is that of another key; the database was changed")
+	}
+	return public, nil
+}
+
+func unseal(key store.SigningKey, box *Box) (jose.Signer, error) {
 	der, err := box.open(key.Sealed, sealPurpose(key))
 	if err != nil {
-		return nil, err
+		return jose.Signer{}, err
 	}
-	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	signer, err := jose.ParseSigner(der)
 	if err != nil {
-		return nil, errors.New("parse private key: not PKCS #8")
+		return jose.Signer{}, err
 	}
-	private, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("parse private key: it is a %T, not an EC key", parsed)
+	if signer.Public().Thumbprint() != key.ID {
+		return jose.Signer{}, errors.New("parse private key: it does not belong to the public key beside it")
 	}
-	if own, err := jose.NewPublicKey(&private.PublicKey); err != nil || own.Thumbprint() != public.Thumbprint() {
-		return nil, errors.New("parse private key: it does not belong to the public key beside it")
-	}
-	return private, nil
+	return signer, nil
 }
-
-// Sign returns the claims as a compact JWS by the active key.
-func (k *Keyring) Sign(typ string, claims any) (string, error) {
-	return jose.Sign(k.signer, k.keyID, typ, claims)
-}
-
-// JWKS returns the public keys as a JWK set (RFC 7517). Do not change it.
-func (k *Keyring) JWKS() []byte { return k.jwks }

@@ -14,6 +14,7 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jwk"
 	"github.com/lestrrat-go/jwx/v2/jws"
 
+	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
 )
 
@@ -38,94 +39,164 @@ func newBox(t *testing.T, fill byte) *Box {
 	return box
 }
 
-func TestLoadKeepsItsKeys(t *testing.T) {
-	s := openStore(t, filepath.Join(t.TempDir(), "db"))
-	box := newBox(t, 1)
-	first, err := Load(t.Context(), s, box, now)
+// fixture is a keyring over a real database, and what it records.
+type fixture struct {
+	t *testing.T
+	*Keyring
+	config  Config
+	changes []Change
+}
+
+func open(t *testing.T, change ...func(*Config)) *fixture {
+	t.Helper()
+	f := &fixture{t: t, config: Config{
+		Store: openStore(t, filepath.Join(t.TempDir(), "db")), Box: newBox(t, 1),
+		Algorithm: jose.ES256, Period: 30 * 24 * time.Hour, MaxTokenLife: 48 * time.Hour,
+	}}
+	for _, c := range change {
+		c(&f.config)
+	}
+	f.reopen(now)
+	return f
+}
+
+// reopen is a new process over the same database.
+func (f *fixture) reopen(now time.Time) {
+	f.t.Helper()
+	ring, err := Open(f.t.Context(), f.config, now, f.record)
 	if err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	second, err := Load(t.Context(), s, box, now.Add(time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(first.JWKS(), second.JWKS()) {
-		t.Errorf("the keys changed: %s, then %s", first.JWKS(), second.JWKS())
-	}
-	compact, err := first.Sign("JWT", map[string]string{"sub": "x"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := jwk.Parse(second.JWKS())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := jws.Verify([]byte(compact), jws.WithKeySet(set)); err != nil {
-		t.Error(err)
+	f.Keyring = ring
+}
+
+// record writes into the transaction, as the authority does, so that a test can see
+// what a failed one leaves.
+func (f *fixture) record(_ *store.Tx, c Change) error {
+	f.changes = append(f.changes, c)
+	return nil
+}
+
+func (f *fixture) maintain(now time.Time) {
+	f.t.Helper()
+	if err := f.Maintain(f.t.Context(), now, f.record); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
-func TestLoadPublishesAllButRevoked(t *testing.T) {
-	s := openStore(t, filepath.Join(t.TempDir(), "db"))
-	box := newBox(t, 1)
-	want := map[string]bool{}
-	for i, state := range []string{store.KeyRetired, store.KeyActive, store.KeyNext, store.KeyRevoked} {
-		key, err := newKey(box, now.Add(time.Duration(i)*time.Hour))
-		if err != nil {
-			t.Fatal(err)
-		}
-		key.State = state
-		want[key.ID] = state != store.KeyRevoked
-		if err := s.Write(t.Context(), func(tx *store.Tx) error { return tx.InsertSigningKey(key) }); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ring, err := Load(t.Context(), s, box, now)
+func (f *fixture) keys() []store.SigningKey {
+	f.t.Helper()
+	keys, err := f.config.Store.Read(f.t.Context()).SigningKeys(store.PurposeIDToken)
 	if err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	for id, published := range want {
-		if strings.Contains(string(ring.JWKS()), id) != published {
-			t.Errorf("key %s published: %v", id, !published)
+	return keys
+}
+
+// states returns the states of all keys, oldest first.
+func (f *fixture) states() string {
+	var states []string
+	for _, key := range f.keys() {
+		states = append(states, key.State)
+	}
+	return strings.Join(states, " ")
+}
+
+func (f *fixture) inState(state string) store.SigningKey {
+	f.t.Helper()
+	for _, key := range f.keys() {
+		if key.State == state {
+			return key
 		}
 	}
-	if strings.Contains(string(ring.JWKS()), `"d"`) {
-		t.Error("a private key is published")
+	f.t.Fatalf("no key is %s: %s", state, f.states())
+	return store.SigningKey{}
+}
+
+// published returns the ids in the JWKS.
+func (f *fixture) published() map[string]bool {
+	f.t.Helper()
+	set, err := jwk.Parse(f.JWKS())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	ids := map[string]bool{}
+	for i := range set.Len() {
+		key, _ := set.Key(i)
+		ids[key.KeyID()] = true
+	}
+	return ids
+}
+
+// signsBy returns the id of the key that signs, by the keys published to whom a
+// token is verified.
+func (f *fixture) signsBy() string {
+	f.t.Helper()
+	compact, err := f.Sign("JWT", map[string]string{"sub": "x"})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	set, err := jwk.Parse(f.JWKS())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if _, err := jws.Verify([]byte(compact), jws.WithKeySet(set)); err != nil {
+		f.t.Fatal(err)
+	}
+	message, err := jws.Parse([]byte(compact))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return message.Signatures()[0].ProtectedHeaders().KeyID()
+}
+
+func TestOpenKeepsItsKeys(t *testing.T) {
+	f := open(t)
+	before, made := f.Keyring, len(f.changes)
+	f.reopen(now.Add(time.Hour))
+	if !bytes.Equal(before.JWKS(), f.JWKS()) || len(f.changes) != made {
+		t.Errorf("the keys changed: %s, then %s", before.JWKS(), f.JWKS())
+	}
+	if strings.Contains(string(f.JWKS()), `"d"`) || len(f.published()) != 2 {
+		t.Errorf("published: %s", f.JWKS())
 	}
 }
 
 func TestKeysAreSealed(t *testing.T) {
-	s := openStore(t, filepath.Join(t.TempDir(), "db"))
-	if _, err := Load(t.Context(), s, newBox(t, 1), now); err != nil {
-		t.Fatal(err)
-	}
-	_, err := Load(t.Context(), s, newBox(t, 2), now)
+	f := open(t)
+	f.config.Box = newBox(t, 2)
+	_, err := Open(t.Context(), f.config, now, f.record)
 	if err == nil || !strings.Contains(err.Error(), "key-encryption key is not the one") {
 		t.Errorf("another key-encryption key: %v", err)
+	}
+	if f.states() != "active next" && f.states() != "next active" {
+		t.Errorf("the failed start left %s", f.states())
 	}
 }
 
 func TestASealedKeyOpensOnlyInItsOwnRow(t *testing.T) {
 	box := newBox(t, 1)
-	key, err := newKey(box, now)
-	if err != nil {
-		t.Fatal(err)
+	var made [2]store.SigningKey
+	for i := range made {
+		var err error
+		if made[i], err = newKey(jose.ES256, box); err != nil {
+			t.Fatal(err)
+		}
+		made[i].State = store.KeyActive
 	}
+	key, other := made[0], made[1]
 	if _, err := assemble([]store.SigningKey{key}, box); err != nil {
 		t.Fatal(err)
 	}
-	other, err := newKey(box, now)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for name, change := range map[string]func(*store.SigningKey){
-		"another row's":       func(k *store.SigningKey) { k.Sealed = other.Sealed },
-		"another row's both":  func(k *store.SigningKey) { k.Sealed, k.ID = other.Sealed, other.ID },
-		"another algorithm":   func(k *store.SigningKey) { k.Algorithm = "RS256" },
-		"a byte changed":      func(k *store.SigningKey) { k.Sealed = k.Sealed[:len(k.Sealed)-3] + "AAA" },
-		"nothing":             func(k *store.SigningKey) { k.Sealed = "" },
-		"unknown prefix":      func(k *store.SigningKey) { k.Sealed = "x" + k.Sealed },
-		"not active any more": func(k *store.SigningKey) { k.State = store.KeyRetired },
+		"another row's":        func(k *store.SigningKey) { k.Sealed = other.Sealed },
+		"another row's both":   func(k *store.SigningKey) { k.Sealed, k.ID = other.Sealed, other.ID },
+		"another's public key": func(k *store.SigningKey) { k.PublicJWK = other.PublicJWK },
+		"another algorithm":    func(k *store.SigningKey) { k.Algorithm = "RS256" },
+		"a byte changed":       func(k *store.SigningKey) { k.Sealed = k.Sealed[:len(k.Sealed)-3] + "AAA" },
+		"nothing":              func(k *store.SigningKey) { k.Sealed = "" },
+		"unknown prefix":       func(k *store.SigningKey) { k.Sealed = "x" + k.Sealed },
+		"not active any more":  func(k *store.SigningKey) { k.State = store.KeyRetired },
 	} {
 		changed := key
 		change(&changed)

@@ -55,7 +55,7 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 	}
 	ticket := sampleTicket()
 	workload := Workload{ID: "pr1:a", TicketID: ticket.ID, Thumbprint: "tp", JWK: "{}", Claimed: map[string]string{"k": "v"}, Status: TicketActive, Version: 1, CreatedAt: start}
-	key := SigningKey{ID: "kid", Purpose: PurposeIDToken, Algorithm: "ES256", State: KeyActive, PublicJWK: "{}", Sealed: "s", CreatedAt: start}
+	key := SigningKey{ID: "kid", Purpose: PurposeIDToken, Algorithm: "ES256", State: KeyActive, PublicJWK: "{}", Sealed: "s", Version: 1, CreatedAt: start, ActivatedAt: start}
 	admin := AdminToken{ID: "at1:a", Role: "admin", Version: 1, CreatedAt: start, ExpiresAt: start.Add(time.Hour)}
 	event := Event{At: start, Kind: "enrol", Allowed: true, Reason: "r", Source: "127.0.0.1", AdminID: "a", TicketID: "b", WorkloadID: "c", TokenID: "d", Audiences: []string{"e"}, Count: 3}
 	mustWrite(t, s, func(tx *Tx) error {
