@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +27,14 @@ type authoritySettings struct {
 	RatePerSecond        float64  `env:"LANYARD_RATE_LIMIT" flag:"rate-limit" usage:"requests per second of one source address" envDefault:"100"`
 	RateBurst            int      `env:"LANYARD_RATE_BURST" flag:"rate-burst" usage:"requests that one source address may send at once" envDefault:"200"`
 	TrustedProxies       []string `env:"LANYARD_TRUSTED_PROXIES" flag:"trusted-proxies" usage:"networks of reverse proxies whose X-Forwarded-For or Forwarded says where a request comes from, separated by commas"`
+	Tokens               tokenSettings
 	Log                  logSettings
+}
+
+// tokenSettings say how ID tokens are signed.
+type tokenSettings struct {
+	SigningAlgorithm string        `env:"LANYARD_SIGNING_ALGORITHM" flag:"signing-algorithm" usage:"of new signing keys: ES256, RS256 or EdDSA" envDefault:"ES256"`
+	KeyRotation      time.Duration `env:"LANYARD_KEY_ROTATION" flag:"key-rotation" usage:"how long a signing key signs" envDefault:"720h"`
 }
 
 func newAuthorityCommand() *cobra.Command {
@@ -91,6 +99,8 @@ func (s authoritySettings) config(stderr io.Writer) (authority.Config, error) {
 		AdminTokenFile:       s.AdminTokenFile,
 		KeyEncryptionKey:     s.KeyEncryptionKey,
 		KeyEncryptionKeyFile: s.KeyEncryptionKeyFile,
+		SigningAlgorithm:     s.Tokens.SigningAlgorithm,
+		KeyRotation:          s.Tokens.KeyRotation,
 		TLSCertFile:          s.TLSCertFile,
 		TLSKeyFile:           s.TLSKeyFile,
 		RatePerSecond:        s.RatePerSecond,

@@ -79,7 +79,7 @@ func startAuthority(ts *testscript.TestScript, program string, neg bool, args []
 	}
 	running := exec.Command(program, "authority")
 	running.Dir = ts.MkAbs(".")
-	for _, variable := range []string{"PATH", "HOME", "LANYARD_DATA_DIR", "LANYARD_LISTEN"} {
+	for _, variable := range []string{"PATH", "HOME", "LANYARD_DATA_DIR", "LANYARD_LISTEN", "LANYARD_SIGNING_ALGORITHM"} {
 		running.Env = append(running.Env, variable+"="+ts.Getenv(variable))
 	}
 	var err error

@@ -23,6 +23,7 @@ func newRootCommand() *cobra.Command {
 		newDeleteCommand(),
 		newDemoCommand(),
 		newGetCommand(),
+		newKeyCommand(),
 		newTicketCommand(),
 		newVerifyCommand(),
 		newVersionCommand(),

@@ -128,6 +128,8 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 		"URL with wildcard":  {func(_ *testing.T, c *Config) { c.URL = "http://x/{a}" }, "LANYARD_AUTHORITY_URL", true},
 		"two keys":           {func(_ *testing.T, c *Config) { c.KeyEncryptionKey, c.KeyEncryptionKeyFile = "a", "b" }, "keep one", true},
 		"half of TLS":        {func(_ *testing.T, c *Config) { c.TLSCertFile = "a" }, "belong together", true},
+		"algorithm":          {func(_ *testing.T, c *Config) { c.SigningAlgorithm = "HS256" }, "LANYARD_SIGNING_ALGORITHM", true},
+		"rotation":           {func(_ *testing.T, c *Config) { c.KeyRotation = time.Minute }, "LANYARD_KEY_ROTATION", true},
 		"negative rate":      {func(_ *testing.T, c *Config) { c.RatePerSecond = -1 }, "rate limit", true},
 		"read-only folder":   {func(_ *testing.T, c *Config) { c.DataDir = "/sys" }, "must be writable", false},
 		"folder in a file":   {func(t *testing.T, c *Config) { c.DataDir = filepath.Join(file(t, 0o600, "x"), "data") }, "LANYARD_DATA_DIR", false},
