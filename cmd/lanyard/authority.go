@@ -31,8 +31,9 @@ type authoritySettings struct {
 	Log                  logSettings
 }
 
-// tokenSettings say how ID tokens are signed.
+// tokenSettings say who issues ID tokens, and how they are signed.
 type tokenSettings struct {
+	Issuer           string        `env:"LANYARD_ISSUER" flag:"issuer" usage:"https URL that is the issuer of ID tokens; default is the operator id, op1:…"`
 	SigningAlgorithm string        `env:"LANYARD_SIGNING_ALGORITHM" flag:"signing-algorithm" usage:"of new signing keys: ES256, RS256 or EdDSA" envDefault:"ES256"`
 	KeyRotation      time.Duration `env:"LANYARD_KEY_ROTATION" flag:"key-rotation" usage:"how long a signing key signs" envDefault:"720h"`
 }
@@ -99,6 +100,7 @@ func (s authoritySettings) config(stderr io.Writer) (authority.Config, error) {
 		AdminTokenFile:       s.AdminTokenFile,
 		KeyEncryptionKey:     s.KeyEncryptionKey,
 		KeyEncryptionKeyFile: s.KeyEncryptionKeyFile,
+		Issuer:               s.Tokens.Issuer,
 		SigningAlgorithm:     s.Tokens.SigningAlgorithm,
 		KeyRotation:          s.Tokens.KeyRotation,
 		TLSCertFile:          s.TLSCertFile,

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type Authority struct {
 	now          func() time.Time
 	random       io.Reader
 	operatorBase string // the one audience of assertions and proofs
-	operatorID   string // iss of ID tokens
+	operatorID   string
 
 	store    *store.Store
 	keys     *keyring.Keyring
@@ -119,8 +120,11 @@ func (a *Authority) openBox(ctx context.Context) (*keyring.Box, error) {
 // Handler serves everything: operator API, admin API, health and metrics.
 func (a *Authority) Handler() http.Handler { return a.handler }
 
-// OperatorID returns the issuer of ID tokens, op1:….
+// OperatorID returns the id that the authority made up for itself, op1:….
 func (a *Authority) OperatorID() string { return a.operatorID }
+
+// Issuer returns iss of ID tokens: the configured URL, or else the operator id.
+func (a *Authority) Issuer() string { return cmp.Or(a.config.Issuer, a.operatorID) }
 
 // OperatorBase returns the base of the operator API, which ends in /operator.
 func (a *Authority) OperatorBase() string { return a.operatorBase }

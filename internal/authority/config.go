@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -45,6 +46,9 @@ type Config struct {
 	// URL is the base under which everybody reaches the authority: http or https,
 	// host, and perhaps a path. Tokens and assertions are bound to it.
 	URL string
+	// Issuer, an https URL (http on loopback), is iss of ID tokens, and OpenID discovery
+	// is served below its path. Without it iss is the operator id.
+	Issuer string
 	// AdminTokenFile is where the first administrator's token is written; default
 	// is admin-token in DataDir. An existing file with such a token is taken over.
 	AdminTokenFile string
@@ -77,11 +81,16 @@ func (c Config) withDefaults() (Config, error) {
 	if c.DataDir == "" {
 		return c, configError("the data folder is not named (LANYARD_DATA_DIR)")
 	}
-	base, err := parseBase(c.URL)
+	base, err := parseBase("LANYARD_AUTHORITY_URL", c.URL)
 	if err != nil {
 		return c, err
 	}
 	c.URL = base
+	if c.Issuer != "" {
+		if err := checkIssuer(c.Issuer); err != nil {
+			return c, err
+		}
+	}
 	if c.KeyEncryptionKey != "" && c.KeyEncryptionKeyFile != "" {
 		return c, configError("LANYARD_KEY_ENCRYPTION_KEY and LANYARD_KEY_ENCRYPTION_KEY_FILE are both set; keep one")
 	}
@@ -128,19 +137,37 @@ func configError(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, args...))
 }
 
-// parseBase checks the external base and returns it without a trailing slash.
-func parseBase(base string) (string, error) {
+// parseBase checks the URL that the variable holds and returns it without a trailing
+// slash.
+func parseBase(variable, base string) (string, error) {
 	u, err := url.Parse(base)
 	switch {
 	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
 		// The value stays out: a URL can carry a password.
-		return "", configError("LANYARD_AUTHORITY_URL is not an http or https URL with a host; write one like https://authority.internal:8700")
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return "", configError("LANYARD_AUTHORITY_URL must not have a user, a query or a fragment")
-	case strings.ContainsAny(u.Path, "{}") || strings.Contains(u.Path, "//") || u.RawPath != "":
-		return "", configError("LANYARD_AUTHORITY_URL has a path that cannot be served")
+		return "", configError("%s is not an http or https URL with a host; write one like https://authority.internal:8700", variable)
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(base, "#"):
+		return "", configError("%s must not have a user, a query or a fragment", variable)
+	case strings.ContainsAny(u.Path, "{} ") || u.RawPath != "" || path.Clean("/"+u.Path) != "/"+strings.Trim(u.Path, "/"):
+		return "", configError("%s has a path that cannot be served", variable)
 	}
 	return strings.TrimRight(base, "/"), nil
+}
+
+// checkIssuer accepts what OpenID Connect Discovery 1.0 section 3 allows as an issuer,
+// and http on loopback.
+func checkIssuer(issuer string) error {
+	if _, err := parseBase("LANYARD_ISSUER", issuer); err != nil {
+		return err
+	}
+	if u, err := url.Parse(issuer); err != nil || (u.Scheme != "https" && !isLoopback(u.Hostname())) {
+		return configError("LANYARD_ISSUER must begin with https://: whoever can change what verifiers fetch there makes their tokens")
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || (err == nil && addr.Unmap().IsLoopback())
 }
 
 // CheckListen refuses, as an ErrConfig, to serve plain HTTP to other machines: tokens
@@ -150,10 +177,7 @@ func CheckListen(address string, tls, allowInsecure bool) error {
 	if err != nil {
 		return configError("LANYARD_LISTEN %q is not address:port", address)
 	}
-	if tls || allowInsecure || host == "localhost" {
-		return nil
-	}
-	if addr, err := netip.ParseAddr(host); err == nil && addr.Unmap().IsLoopback() {
+	if tls || allowInsecure || isLoopback(host) {
 		return nil
 	}
 	return configError("LANYARD_LISTEN %q is reachable from other machines without TLS; set LANYARD_TLS_CERT_FILE and LANYARD_TLS_KEY_FILE, or say --allow-insecure behind a proxy that speaks TLS", address)

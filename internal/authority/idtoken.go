@@ -129,7 +129,7 @@ func (a *Authority) signIDToken(who store.Enrolled, audience []string, now time.
 			Tags:    append([]string{}, who.Ticket.Tags...),
 		},
 		IssuedAt:  issued,
-		Issuer:    a.operatorID,
+		Issuer:    a.Issuer(),
 		ID:        id,
 		NotBefore: issued,
 		Subject:   who.Workload.ID,

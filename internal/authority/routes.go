@@ -41,6 +41,7 @@ func (a *Authority) routes() http.Handler {
 	for path, m := range routes {
 		mux.Handle(a.basePath()+path, a.limited(path, m))
 	}
+	a.mountDiscovery(mux)
 	mux.Handle("/healthz", a.plain("/healthz", methods{http.MethodGet: healthy}))
 	mux.Handle("/readyz", a.plain("/readyz", methods{http.MethodGet: a.ready}))
 	mux.Handle("/metrics", promhttp.HandlerFor(a.metrics.registry, promhttp.HandlerOpts{}))
