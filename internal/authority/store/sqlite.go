@@ -27,7 +27,15 @@ const (
 	// readConnections is how many readers may run beside the writer.
 	readConnections = 4
 	beginWrite      = "BEGIN IMMEDIATE"
+	// lastSequenceGiven is the number of the newest event there ever was.
+	lastSequenceGiven = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
 )
+
+// giveSequencesFrom makes last the number of the newest event there ever was.
+func giveSequencesFrom(ctx context.Context, tx *sql.Tx, last int64) error {
+	_, err := tx.ExecContext(ctx, "UPDATE sqlite_sequence SET seq = $1 WHERE name = 'events'", last)
+	return err
+}
 
 // openSQLite opens the file, creating it with mode 0600, and brings its schema up
 // to date. SQLite gives its -wal and -shm files the mode of the main file.
@@ -84,7 +92,8 @@ func prepareSchema(ctx context.Context, db *sql.DB, size int64) error {
 	if err != nil {
 		return err
 	}
-	migrations, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
+	migrations, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true),
+		goose.WithGoMigrations(goose.NewGoMigration(31, &goose.GoFunc{RunTx: chainOldEvents}, nil)))
 	if err != nil {
 		return err
 	}

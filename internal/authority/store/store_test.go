@@ -79,6 +79,7 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 	ticket.Version, ticket.UpdatedAt = 1, start
 	workload.LastContactAt = start
 	event.Sequence = 1
+	event.Digest = event.Hash("")
 	check(t, "ticket", ticket)(q.Ticket("tk1:a"))
 	check(t, "ticket by secret", ticket)(q.TicketBySecret("digest"))
 	check(t, "tickets", []Ticket{ticket})(q.Tickets("", 10))

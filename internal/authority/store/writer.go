@@ -27,6 +27,7 @@ type Tx struct {
 	Queries
 	store *Store
 	spent int64 // ids remembered by this write
+	last  *link // end of the chain of events; nil until it is read
 }
 
 // Write runs fn and commits what it did; an error from fn undoes it and comes
@@ -124,7 +125,7 @@ func (tx *Tx) runOne(w *write) (err error) {
 			err = fmt.Errorf("write to database: panic: %v", p)
 		}
 		if err != nil {
-			tx.spent = spentBefore
+			tx.spent, tx.last = spentBefore, nil // read again: the rollback may take events back
 			err = errors.Join(err, tx.exec("ROLLBACK TO SAVEPOINT one"))
 		}
 		if release := tx.exec("RELEASE SAVEPOINT one"); release != nil {
