@@ -28,6 +28,7 @@ type authoritySettings struct {
 	RateBurst            int      `env:"LANYARD_RATE_BURST" flag:"rate-burst" usage:"requests that one source address may send at once" envDefault:"200"`
 	TrustedProxies       []string `env:"LANYARD_TRUSTED_PROXIES" flag:"trusted-proxies" usage:"networks of reverse proxies whose X-Forwarded-For or Forwarded says where a request comes from, separated by commas"`
 	Tokens               tokenSettings
+	ActivityRetention    time.Duration `env:"LANYARD_ACTIVITY_RETENTION" flag:"activity-retention" usage:"how long activity is kept, like 720h" envDefault:"2160h"`
 	Log                  logSettings
 }
 
@@ -108,6 +109,7 @@ func (s authoritySettings) config(stderr io.Writer) (authority.Config, error) {
 		RatePerSecond:        s.RatePerSecond,
 		RateBurst:            s.RateBurst,
 		TrustedProxies:       s.TrustedProxies,
+		ActivityRetention:    s.ActivityRetention,
 		Logger:               logger,
 	}, nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/time/rate"
 
@@ -25,9 +24,8 @@ const (
 	// they are only counted, or anybody could fill the disk.
 	refusalsPerSecond = 10
 	refusalsBurst     = 100
-	// Activity is kept this long, and no more events than that.
-	activityRetention = 90 * 24 * time.Hour
-	maxEvents         = 5_000_000
+	// maxEvents bounds the events that are kept.
+	maxEvents = 5_000_000
 )
 
 // activity decides which unauthenticated refusals are recorded one by one.

@@ -1,8 +1,6 @@
 package authority
 
 import (
-	"database/sql"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +25,7 @@ func TestActivityIsBounded(t *testing.T) {
 	if newest.Kind != kindAggregate || newest.Count != tries-refusalsBurst {
 		t.Errorf("newest %+v", newest)
 	}
-	f.clock.Advance(activityRetention + time.Second)
+	f.clock.Advance(DefaultActivityRetention + time.Second)
 	if err := f.tidy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -51,15 +49,7 @@ func TestNoTokenWithoutItsEvent(t *testing.T) {
 	f := start(t)
 	ticket := f.createTicket(resource.TicketSpec{})
 	m := f.enrol(ticket.Ticket)
-	db, err := sql.Open("sqlite", filepath.Join(f.config.DataDir, databaseFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	_, err = db.ExecContext(t.Context(), "CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no room'); END")
-	if err != nil {
-		t.Fatal(err)
-	}
+	f.rawExec("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no room'); END")
 	bearer := "Bearer " + m.assertion()
 	for what, got := range map[string]answer{
 		"ID token":        f.send("POST", idTokenPath, bearer, nil),
@@ -74,9 +64,7 @@ func TestNoTokenWithoutItsEvent(t *testing.T) {
 	if !strings.Contains(f.logs.String(), "no room") {
 		t.Error("the log does not say why")
 	}
-	if _, err := db.ExecContext(t.Context(), "DROP TRIGGER full"); err != nil {
-		t.Fatal(err)
-	}
+	f.rawExec("DROP TRIGGER full")
 	f.send("POST", idTokenPath, bearer, nil).decode(t, 200, &idTokenResponse{})
 	var shown resource.Ticket
 	f.send("GET", resource.TicketsPath+"/"+ticket.Name, "Bearer "+f.admin, nil).decode(t, 200, &shown)

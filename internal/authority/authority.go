@@ -31,6 +31,7 @@ type Authority struct {
 	sources  *sourceLimiter
 	proxies  []netip.Prefix // trusted ones
 	activity *activity
+	streams  *streams
 	metrics  *metrics
 	handler  http.Handler
 
@@ -68,6 +69,7 @@ func New(config Config) (*Authority, error) {
 		sources:      newSourceLimiter(config.RatePerSecond, config.RateBurst),
 		proxies:      proxies,
 		activity:     newActivity(),
+		streams:      newStreams(ctx),
 		metrics:      newMetrics(),
 		stop:         stop,
 		done:         make(chan struct{}),

@@ -38,6 +38,9 @@ const (
 // DefaultKeyRotation is how long a signing key signs.
 const DefaultKeyRotation = 30 * 24 * time.Hour
 
+// DefaultActivityRetention is how long activity is kept.
+const DefaultActivityRetention = 90 * 24 * time.Hour
+
 // Config says how an Authority is made. DataDir and URL are required.
 type Config struct {
 	// DataDir is the folder of everything that is kept; it is made, 0700, if it is
@@ -70,6 +73,9 @@ type Config struct {
 	// TrustedProxies are the networks, or addresses, of reverse proxies that say
 	// truly whom they serve; without them a request comes from its connection's peer.
 	TrustedProxies []string
+
+	// ActivityRetention is how long activity is kept; zero means the default.
+	ActivityRetention time.Duration
 
 	Logger *slog.Logger     // nil: nothing is logged
 	Now    func() time.Time // nil: time.Now
@@ -111,6 +117,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.RatePerSecond < 0 || c.RateBurst < 0 {
 		return c, configError("the rate limit is negative")
+	}
+	if c.ActivityRetention < 0 {
+		return c, configError("LANYARD_ACTIVITY_RETENTION is negative")
+	}
+	if c.ActivityRetention == 0 {
+		c.ActivityRetention = DefaultActivityRetention
 	}
 	if c.RatePerSecond == 0 {
 		c.RatePerSecond = DefaultRatePerSecond

@@ -74,13 +74,16 @@ func TestEveryTokenTypeAtEveryEndpoint(t *testing.T) {
 		"admin":     func() string { return f.admin },
 	}
 	bearers := map[string]struct{ method, path, accepts string }{
-		"id_token":      {"POST", idTokenPath, "client assertion"},
-		"ticket list":   {"GET", resource.TicketsPath, "admin"},
-		"ticket create": {"POST", resource.TicketsPath, "admin"},
-		"ticket show":   {"GET", resource.TicketsPath + "/" + ticket.Name, "admin"},
-		"ticket change": {"PATCH", resource.TicketsPath + "/" + ticket.Name, "admin"},
-		"workload list": {"GET", resource.WorkloadsPath, "admin"},
-		"workload show": {"GET", resource.WorkloadsPath + "/" + m.id, "admin"},
+		"id_token":        {"POST", idTokenPath, "client assertion"},
+		"ticket list":     {"GET", resource.TicketsPath, "admin"},
+		"ticket create":   {"POST", resource.TicketsPath, "admin"},
+		"ticket show":     {"GET", resource.TicketsPath + "/" + ticket.Name, "admin"},
+		"ticket change":   {"PATCH", resource.TicketsPath + "/" + ticket.Name, "admin"},
+		"activity":        {"GET", resource.ActivityPath, "admin"},
+		"activity export": {"GET", resource.ActivityPath + "?format=jsonl", "admin"},
+		"chain":           {"GET", resource.ActivityVerifyPath, "admin"},
+		"workload list":   {"GET", resource.WorkloadsPath, "admin"},
+		"workload show":   {"GET", resource.WorkloadsPath + "/" + m.id, "admin"},
 	}
 	for endpoint, e := range bearers {
 		for kind, token := range tokens {

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -364,4 +365,19 @@ func (f *fixture) allEvents() []store.Event {
 		f.t.Fatal(err)
 	}
 	return events
+}
+
+// rawExec changes the database behind the authority's back.
+func (f *fixture) rawExec(queries ...string) {
+	f.t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(f.config.DataDir, databaseFile))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer db.Close()
+	for _, query := range queries {
+		if _, err := db.ExecContext(f.t.Context(), query); err != nil {
+			f.t.Fatal(err)
+		}
+	}
 }

@@ -17,6 +17,7 @@ type reply struct {
 	status int
 	body   any
 	header map[string]string
+	stream func(http.ResponseWriter, *http.Request) error // writes the body, instead of body
 }
 
 // refusal is an answer that is no success. Its message is for the caller: it
@@ -51,6 +52,9 @@ type errorBody struct {
 // send writes the answer and returns its status. Its Date field is the clock that
 // assertions are judged by, so that clients can correct theirs.
 func (a *Authority) send(w http.ResponseWriter, r *http.Request, answer reply, err error) int {
+	if err == nil && answer.stream != nil {
+		err = a.streams.enter()
+	}
 	if err != nil {
 		answer = a.failure(r, err)
 	}
@@ -69,6 +73,10 @@ func (a *Authority) send(w http.ResponseWriter, r *http.Request, answer reply, e
 		header.Set(name, value)
 	}
 	w.WriteHeader(answer.status)
+	if answer.stream != nil {
+		a.sendStream(w, r, answer)
+		return answer.status
+	}
 	if answer.status == http.StatusNoContent {
 		return answer.status
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/lanyardhq/lanyard/internal/admin/resource"
 )
 
 // Paths of the operator API, below the authority's base.
@@ -32,6 +34,8 @@ func (a *Authority) routes() http.Handler {
 		idTokenPath:  {http.MethodPost: a.issueIDToken},
 		jwksPath:     {http.MethodGet: a.publishKeys},
 	}
+	routes[resource.ActivityPath] = methods{http.MethodGet: a.admin(a.serveActivity)}
+	routes[resource.ActivityVerifyPath] = methods{http.MethodGet: a.admin(a.verifyActivity)}
 	a.tickets().mount(a, routes)
 	a.workloads().mount(a, routes)
 	a.adminTokens().mount(a, routes)

@@ -22,7 +22,7 @@ const (
 )
 
 // Serve answers on the listener until ctx ends, then finishes the requests it
-// has, for at most ten seconds. It closes the listener. With TLS configured the
+// has, for at most ten seconds; streams it ends. It closes the listener. With TLS configured the
 // listener's connections speak TLS 1.2 or later.
 func (a *Authority) Serve(ctx context.Context, listener net.Listener) error {
 	listener, err := a.withTLS(listener)
@@ -45,6 +45,7 @@ func (a *Authority) Serve(ctx context.Context, listener net.Listener) error {
 		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
+	a.streams.stop() // they would not end by themselves
 	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	err = server.Shutdown(patience)

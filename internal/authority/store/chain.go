@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 )
 
@@ -169,7 +170,7 @@ func chainOldEvents(ctx context.Context, tx *sql.Tx) error {
 	}
 	var last link
 	for {
-		events, err := q.EventsAfter(EventFilter{}, last.sequence, maxOldEvents)
+		events, err := q.EventsAfter(EventFilter{}, last.sequence, math.MaxInt64, maxOldEvents)
 		switch {
 		case err != nil:
 			return err

@@ -61,7 +61,7 @@ func (tx *Tx) AppendEvent(e Event) error {
 	if err != nil {
 		return fmt.Errorf("append event: %w", err)
 	}
-	tx.last = &link{e.Sequence, hash}
+	tx.last, tx.appended = &link{e.Sequence, hash}, true
 	return nil
 }
 
@@ -76,9 +76,20 @@ func (q Queries) EventsBefore(f EventFilter, after, before int64, limit int) ([]
 	return q.events("SELECT "+eventColumns+eventConditions+" ORDER BY seq DESC LIMIT $11", f.args(after, before, limit))
 }
 
-// EventsAfter returns up to limit events with numbers above after, oldest first.
-func (q Queries) EventsAfter(f EventFilter, after int64, limit int) ([]Event, error) {
-	return q.events("SELECT "+eventColumns+eventConditions+" ORDER BY seq LIMIT $11", f.args(after, math.MaxInt64, limit))
+// EventsAfter returns the same, oldest first.
+func (q Queries) EventsAfter(f EventFilter, after, before int64, limit int) ([]Event, error) {
+	return q.events("SELECT "+eventColumns+eventConditions+" ORDER BY seq LIMIT $11", f.args(after, before, limit))
+}
+
+// EventSequences returns the numbers of the oldest event and of the newest one, which
+// is less than the oldest if there is none.
+func (q Queries) EventSequences() (oldest, newest int64, err error) {
+	before, err := q.anchor()
+	if err != nil {
+		return 0, 0, err
+	}
+	last, err := q.lastLink()
+	return before.sequence + 1, max(last.sequence, before.sequence), err
 }
 
 func (f EventFilter) args(after, before int64, limit int) []any {

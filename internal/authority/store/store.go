@@ -28,6 +28,8 @@ type Store struct {
 	read   *statements
 	spent  atomic.Int64 // rows of spent_ids, at least
 
+	appended bell // rung when there are more events
+
 	mu     sync.RWMutex // guards closed, and the queue against being closed while written to
 	closed bool
 	queue  chan *write

@@ -25,9 +25,10 @@ type write struct {
 // Tx is one write: everything in it happens, or nothing.
 type Tx struct {
 	Queries
-	store *Store
-	spent int64 // ids remembered by this write
-	last  *link // end of the chain of events; nil until it is read
+	store    *Store
+	spent    int64 // ids remembered by this write
+	last     *link // end of the chain of events; nil until it is read
+	appended bool  // there are more events, perhaps
 }
 
 // Write runs fn and commits what it did; an error from fn undoes it and comes
@@ -109,6 +110,9 @@ func (s *Store) commit(conn *sql.Conn, prepared *statements, batch []*write) {
 		return
 	}
 	s.spent.Add(tx.spent)
+	if tx.appended {
+		s.appended.ring()
+	}
 }
 
 func (tx *Tx) runOne(w *write) (err error) {
