@@ -16,6 +16,7 @@ func newRootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
+		newActivityCommand(),
 		newAgentCommand(),
 		newApplyCommand(),
 		newAuthorityCommand(),

@@ -136,24 +136,9 @@ type answer struct {
 // ask sends a request, with in as its body unless that is nil. What is no success
 // is an error.
 func (c *Client) ask(ctx context.Context, method, path string, header map[string]string, in any) (answer, error) {
-	var body io.Reader
-	if in != nil {
-		data, err := json.Marshal(in)
-		if err != nil {
-			return answer{}, fmt.Errorf("ask authority: %w", err)
-		}
-		body = bytes.NewReader(data)
-	}
-	request, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	request, err := c.request(ctx, method, path, header, in)
 	if err != nil {
-		return answer{}, fmt.Errorf("ask authority: %w", err)
-	}
-	request.Header.Set("Authorization", "Bearer "+c.token)
-	if in != nil {
-		request.Header.Set("Content-Type", "application/json")
-	}
-	for name, value := range header {
-		request.Header.Set(name, value)
+		return answer{}, err
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
@@ -168,6 +153,29 @@ func (c *Client) ask(ctx context.Context, method, path string, header map[string
 		return answer{}, c.statusError(response.StatusCode, data)
 	}
 	return answer{status: response.StatusCode, etag: response.Header.Get("ETag"), body: data}, nil
+}
+
+func (c *Client) request(ctx context.Context, method, path string, header map[string]string, in any) (*http.Request, error) {
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("ask authority: %w", err)
+		}
+		body = bytes.NewReader(data)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("ask authority: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+c.token)
+	if in != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	for name, value := range header {
+		request.Header.Set(name, value)
+	}
+	return request, nil
 }
 
 func (c *Client) decode(body []byte, out any) error {
