@@ -17,6 +17,7 @@ import (
 
 	"github.com/lanyardhq/lanyard/injector"
 	"github.com/lanyardhq/lanyard/internal/attribution"
+	"github.com/lanyardhq/lanyard/internal/localapi"
 	"github.com/lanyardhq/lanyard/internal/probe"
 	"github.com/lanyardhq/lanyard/internal/registry"
 	"github.com/lanyardhq/lanyard/internal/resolver"
@@ -54,7 +55,7 @@ type Agent struct {
 	tokens     *token.Cache
 	resolver   *resolver.Resolver
 	injector   *injector.Server
-	key        apiKey
+	key        localapi.Key
 
 	closing   sync.Mutex // held to compute what the kernel closes and to tell it: the later wins
 	answers   bool       // under closing: we have listeners; before, what a former agent closed stays so
@@ -93,7 +94,7 @@ func (a *Agent) openState() error {
 	if err := os.MkdirAll(a.settings.StateDir, 0o700); err != nil {
 		return fmt.Errorf("make state folder: %w; name another with LANYARD_STATE_DIR", err)
 	}
-	key, path, err := openAPIKey(a.settings.APIKey, a.settings.StateDir)
+	key, path, err := localapi.OpenKey(a.settings.APIKey, a.settings.StateDir)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lanyardhq/lanyard/internal/localapi"
 	"github.com/lanyardhq/lanyard/internal/probe"
 )
 
@@ -32,7 +33,7 @@ func listenHere(ctx context.Context, p *probe.Probe) (*namespace, error) {
 	n := &namespace{probe: p}
 	for _, at := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
 		err := n.listen(ctx, at)
-		if lacksFamily(err) && at.Is6() {
+		if localapi.LacksFamily(err) && at.Is6() {
 			continue
 		}
 		if err != nil {
@@ -40,10 +41,6 @@ func listenHere(ctx context.Context, p *probe.Probe) (*namespace, error) {
 		}
 	}
 	return n, nil
-}
-
-func lacksFamily(err error) bool {
-	return errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT)
 }
 
 func (n *namespace) listen(ctx context.Context, at netip.Addr) error {

@@ -77,7 +77,7 @@ type localCallers struct {
 	registry  *registry.Registry
 }
 
-func (c localCallers) identify(ctx context.Context, f workload.Flow) (*workload.Identity, error) {
+func (c localCallers) Identify(ctx context.Context, f workload.Flow) (*workload.Identity, error) {
 	process, err := c.processes.Attribute(ctx, f)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lanyardhq/lanyard/internal/attribution"
+	"github.com/lanyardhq/lanyard/internal/localapi"
 	"github.com/lanyardhq/lanyard/internal/registry"
 	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/workload"
@@ -118,10 +119,10 @@ func (a *Agent) localIdentity() string {
 	return a.localName
 }
 
-// WorkloadID implements workloadIDs.
-func (a *Agent) WorkloadID(ctx context.Context, identity string) (string, error) {
+// workload returns the workload of an identity that has a source.
+func (a *Agent) workload(identity string) (localapi.Workload, bool) {
 	a.mu.Lock()
-	sources := a.sources
-	a.mu.Unlock()
-	return sources.workloadID(ctx, identity)
+	defer a.mu.Unlock()
+	source, ok := a.sources[identity]
+	return source.client, ok
 }

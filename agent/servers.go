@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lanyardhq/lanyard/internal/localapi"
 	"github.com/lanyardhq/lanyard/internal/probe"
 )
 
@@ -28,27 +29,27 @@ func (a *Agent) startServers(ctx context.Context, parts *errgroup.Group) ([]*htt
 			return nil
 		})
 	}
-	api := a.newLocalAPI()
+	api := a.newLocalAPI().Handler()
 	for _, address := range a.settings.LocalAPI {
 		l, flows, err := a.listenLocalAPI(ctx, address)
-		if lacksFamily(err) && strings.HasPrefix(address, "[") {
+		if localapi.LacksFamily(err) && strings.HasPrefix(address, "[") {
 			a.log.Info("local API address left out; this host lacks the family", "address", address)
 			continue
 		}
 		if err != nil {
 			return servers, err
 		}
-		serve(newLocalServer(api.handler(), flows), l)
+		serve(localapi.NewServer(api, flows), l)
 	}
 	if a.settings.LocalSocket != "" {
-		l, err := listenUnix(ctx, a.settings.LocalSocket)
+		l, err := localapi.ListenUnix(ctx, a.settings.LocalSocket)
 		if err != nil {
 			return servers, err
 		}
-		serve(newLocalServer(api.handler(), nil), l)
+		serve(localapi.NewServer(api, nil), l)
 	}
 	if a.settings.Metrics != "" {
-		l, err := listenTCP(ctx, a.settings.Metrics, "LANYARD_METRICS")
+		l, err := localapi.ListenTCP(ctx, a.settings.Metrics, "LANYARD_METRICS")
 		if err != nil {
 			return servers, err
 		}
@@ -57,26 +58,20 @@ func (a *Agent) startServers(ctx context.Context, parts *errgroup.Group) ([]*htt
 	return servers, nil
 }
 
-func (a *Agent) newLocalAPI() *localAPI {
-	hosts := map[string]bool{}
-	for _, address := range a.settings.LocalAPI {
-		if host, _, err := net.SplitHostPort(address); err == nil {
-			hosts[strings.ToLower(host)] = true
-		}
-	}
-	return &localAPI{
-		log: a.log, key: a.key, hosts: hosts,
-		callers:  localCallers{processes: a.processes, registry: a.registry},
-		tokens:   a.tokens,
-		ids:      a,
-		identity: a.localIdentity,
-	}
+func (a *Agent) newLocalAPI() *localapi.API {
+	return localapi.New(localapi.Config{
+		Log: a.log, Key: a.key, Addresses: a.settings.LocalAPI,
+		Callers:  localCallers{processes: a.processes, registry: a.registry},
+		Tokens:   a.tokens,
+		Workload: a.workload,
+		Identity: a.localIdentity,
+	})
 }
 
 // listenLocalAPI makes one listener of the local API and has its callers
 // published.
-func (a *Agent) listenLocalAPI(ctx context.Context, address string) (net.Listener, flowLookup, error) {
-	l, err := listenTCP(ctx, address, "LANYARD_LOCAL_API")
+func (a *Agent) listenLocalAPI(ctx context.Context, address string) (net.Listener, localapi.Flows, error) {
+	l, err := localapi.ListenTCP(ctx, address, "LANYARD_LOCAL_API")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -98,13 +93,3 @@ func (a *Agent) listenLocalAPI(ctx context.Context, address string) (net.Listene
 // knownAtOnce reports whether every caller of this address is a process of this
 // host, whose connect() the hooks saw.
 func knownAtOnce(addr netip.Addr) bool { return addr.IsLoopback() }
-
-func listenTCP(ctx context.Context, address, setting string) (*net.TCPListener, error) {
-	var config net.ListenConfig
-	config.SetMultipathTCP(false)
-	l, err := config.Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s (%s): %w", address, setting, err)
-	}
-	return l.(*net.TCPListener), nil
-}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -75,22 +74,6 @@ func (s sourceSet) forCache() map[string]token.Source {
 		sources[name] = source.client
 	}
 	return sources
-}
-
-// workloadID returns the id that the authority gave to an identity, enrolling it
-// if that is still to do.
-func (s sourceSet) workloadID(ctx context.Context, identity string) (string, error) {
-	source, ok := s[identity]
-	if !ok {
-		return "", token.ErrNoSource
-	}
-	if id := source.client.WorkloadID(); id != "" {
-		return id, nil
-	}
-	if _, err := source.client.Enrol(ctx); err != nil {
-		return "", err
-	}
-	return source.client.WorkloadID(), nil
 }
 
 func identityDir(stateDir, identity string) string {

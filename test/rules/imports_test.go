@@ -35,6 +35,8 @@ var ours = []struct {
 	{"internal/token", nil, "what a token is and how it is kept warm does not hang on who asks"},
 	{"internal/token/operator", []string{"internal/token", "internal/privatefile"},
 		"a source talks to its issuer over the wire, never to the issuer's code"},
+	{"internal/localapi", []string{"internal/privatefile", "internal/token", "internal/workload"},
+		"one API serves both modes, so it knows neither kernel nor configuration"},
 	{"internal/telemetry", []string{"internal/workload"},
 		"what is recorded are facts about a token, so it has no way to see one"},
 	{"internal/probe", []string{"bpf", "internal/workload"},

@@ -1,6 +1,4 @@
-//go:build linux
-
-package agent
+package localapi
 
 import (
 	"context"
@@ -11,14 +9,15 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
 const (
-	localAPITimeout    = 30 * time.Second
-	localAPIHeaderSize = 16 << 10
+	timeout    = 30 * time.Second
+	headerSize = 16 << 10
 )
 
 type flowKey struct{}
@@ -30,22 +29,22 @@ func callerFlow(ctx context.Context) (workload.Flow, bool) {
 	return f, ok
 }
 
-// flowLookup claims a published flow by the client's end of the connection.
-type flowLookup interface {
+// Flows claims a published flow by the client's end of the connection.
+type Flows interface {
 	Lookup(client netip.AddrPort) (workload.Flow, error)
 }
 
-// newLocalServer serves the local API. The flow is claimed while the connection
+// NewServer returns a server of the API. The flow is claimed while the connection
 // is being accepted, in order, so that no later connection can take it. With
 // flows nil (the Unix socket) no caller is ever known.
-func newLocalServer(handler http.Handler, flows flowLookup) *http.Server {
+func NewServer(handler http.Handler, flows Flows) *http.Server {
 	return &http.Server{
 		Handler:           handler,
-		ReadTimeout:       localAPITimeout,
-		ReadHeaderTimeout: localAPITimeout,
-		WriteTimeout:      localAPITimeout,
+		ReadTimeout:       timeout,
+		ReadHeaderTimeout: timeout,
+		WriteTimeout:      timeout,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    localAPIHeaderSize,
+		MaxHeaderBytes:    headerSize,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			tcp, ok := c.RemoteAddr().(*net.TCPAddr)
 			if flows == nil || !ok {
@@ -60,9 +59,9 @@ func newLocalServer(handler http.Handler, flows flowLookup) *http.Server {
 	}
 }
 
-// listenUnix makes the local API's Unix socket. A socket that a crash left is
+// ListenUnix makes the local API's Unix socket. A socket that a crash left is
 // replaced; one that answers is another agent's.
-func listenUnix(ctx context.Context, path string) (net.Listener, error) {
+func ListenUnix(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make folder of the local API socket: %w", err)
 	}
@@ -84,4 +83,21 @@ func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("open the local API socket: %w", err), l.Close())
 	}
 	return l, nil
+}
+
+// ListenTCP makes a listener; its error names the setting.
+func ListenTCP(ctx context.Context, address, setting string) (*net.TCPListener, error) {
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	l, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s (%s): %w", address, setting, err)
+	}
+	return l.(*net.TCPListener), nil
+}
+
+// LacksFamily reports whether a listener could not be made because this host has
+// no IPv6, or no such address of it.
+func LacksFamily(err error) bool {
+	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
 }

@@ -1,4 +1,4 @@
-package agent
+package localapi
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 
 func TestAPIKeyIsMadeOnce(t *testing.T) {
 	dir := t.TempDir()
-	first, path, err := openAPIKey("", dir)
+	first, path, err := OpenKey("", dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,11 +22,11 @@ func TestAPIKeyIsMadeOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := strings.TrimSpace(string(content))
-	second, _, err := openAPIKey("", dir)
+	second, _, err := OpenKey("", dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !first.matches(key) || !second.matches(key) || first.matches(key+"x") || first.matches("") {
+	if !first.Matches(key) || !second.Matches(key) || first.Matches(key+"x") || first.Matches("") {
 		t.Error("the key in the file is not the key")
 	}
 	if strings.Contains(fmt.Sprintf("%v %+v %#v", first, first, first), key) {
@@ -36,8 +36,8 @@ func TestAPIKeyIsMadeOnce(t *testing.T) {
 
 func TestConfiguredAPIKey(t *testing.T) {
 	dir := t.TempDir()
-	key, path, err := openAPIKey("Albert", dir)
-	if err != nil || path != "" || !key.matches("Albert") {
+	key, path, err := OpenKey("Albert", dir)
+	if err != nil || path != "" || !key.Matches("Albert") {
 		t.Errorf("got %q, %v", path, err)
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
@@ -47,24 +47,24 @@ func TestConfiguredAPIKey(t *testing.T) {
 
 func TestEmptyAPIKeyFileIsAnError(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(dir+"/"+apiKeyFile, []byte("\n"), 0o600); err != nil {
+	if err := os.WriteFile(dir+"/"+keyFile, []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := openAPIKey("", dir); err == nil || !strings.Contains(err.Error(), "remove it") {
+	if _, _, err := OpenKey("", dir); err == nil || !strings.Contains(err.Error(), "remove it") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestAPIKeyThatOthersCanReadIsAnError(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(dir+"/"+apiKeyFile, []byte("hunter2\n"), 0o600); err != nil {
+	if err := os.WriteFile(dir+"/"+keyFile, []byte("hunter2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, mode := range []os.FileMode{0o640, 0o604, 0o620} {
-		if err := os.Chmod(dir+"/"+apiKeyFile, mode); err != nil {
+		if err := os.Chmod(dir+"/"+keyFile, mode); err != nil {
 			t.Fatal(err)
 		}
-		_, _, err := openAPIKey("", dir)
+		_, _, err := OpenKey("", dir)
 		if err == nil || !strings.Contains(err.Error(), "remove it") || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("mode %o: %v", mode, err)
 		}

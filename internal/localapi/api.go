@@ -1,6 +1,4 @@
-//go:build linux
-
-package agent
+package localapi
 
 import (
 	"context"
@@ -12,44 +10,61 @@ import (
 	"strings"
 
 	"github.com/lanyardhq/lanyard/internal/token"
+	"github.com/lanyardhq/lanyard/internal/token/operator"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
-// localAPI is the API that processes of this host fetch raw tokens from, as the
-// original client has it (paths under /peer/v1). Two kinds of caller get
-// something: one with the API key, who gets the configured identity's; and, over
-// TCP only, a process that the connect hook attributed to an identity with
-// local_api: true, who gets its own.
-type localAPI struct {
-	log      *slog.Logger
-	key      apiKey
-	hosts    map[string]bool // what a request's Host may be, besides loopback's names
-	callers  callers
-	tokens   tokenGetter
-	ids      workloadIDs
-	identity func() string // whose token a caller with the key gets, "" for nobody's
+// Config is what an API is made of.
+type Config struct {
+	Log       *slog.Logger
+	Key       Key
+	Addresses []string // where it listens, as host:port; a request's Host may be one of these hosts
+	Callers   Callers  // nil where no caller is ever known
+	Tokens    Tokens
+	Workload  func(identity string) (Workload, bool)
+	Identity  func() string // whose token a caller with the key gets, "" for nobody's
 }
 
-// callers finds out who made a connection to the local API.
-type callers interface {
-	identify(ctx context.Context, f workload.Flow) (*workload.Identity, error)
+// Callers finds out who made a connection to the API: nil is nobody known.
+type Callers interface {
+	Identify(ctx context.Context, f workload.Flow) (*workload.Identity, error)
 }
 
-type tokenGetter interface {
+// Tokens hands out tokens.
+type Tokens interface {
 	Get(ctx context.Context, r token.Request) (token.Token, error)
 }
 
-// workloadIDs knows the ids that the authority gave to identities.
-type workloadIDs interface {
-	WorkloadID(ctx context.Context, identity string) (string, error)
+// Workload is what the authority enrolled for an identity.
+type Workload interface {
+	Enrol(ctx context.Context) (operator.Enrolment, error)
 }
 
-// workloadHeader is what a caller without the key must send: a browser or a
-// confused proxy would not.
-const workloadHeader = "Lanyard-Workload"
+// API answers the calls. Two kinds of caller get something: one with the key, who
+// gets the configured identity's; and, over TCP only, a process that the connect
+// hook attributed to an identity with local_api: true, who gets its own.
+type API struct {
+	config Config
+	hosts  map[string]bool // what a request's Host may be, besides loopback's names
+}
 
-// handler serves the API's calls.
-func (a *localAPI) handler() http.Handler {
+// New returns the API.
+func New(config Config) *API {
+	hosts := map[string]bool{}
+	for _, address := range config.Addresses {
+		if host, _, err := net.SplitHostPort(address); err == nil {
+			hosts[strings.ToLower(host)] = true
+		}
+	}
+	return &API{config: config, hosts: hosts}
+}
+
+// WorkloadHeader is what a caller without the key must send: a browser or a
+// confused proxy would not.
+const WorkloadHeader = "Lanyard-Workload"
+
+// Handler serves the API's calls.
+func (a *API) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /peer/v1/workload/id", a.authorised(a.workloadID))
 	mux.HandleFunc("GET /peer/v1/id_token", a.authorised(a.idToken))
@@ -62,7 +77,7 @@ func (a *localAPI) handler() http.Handler {
 // fromHere refuses web pages and proxies, whatever they call. A target in
 // absolute form is a proxy's: net/http takes its host for the request's and drops
 // the Host field unread.
-func (a *localAPI) fromHere(next http.Handler) http.Handler {
+func (a *API) fromHere(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.IsAbs() || !a.hostAllowed(r.Host) || len(r.Header.Values("Origin")) > 0 {
 			answerError(w, http.StatusForbidden, "call this API by its own address, and not from a web page")
@@ -73,7 +88,7 @@ func (a *localAPI) fromHere(next http.Handler) http.Handler {
 }
 
 // authorised wraps a call: it finds the identity that the caller may act for.
-func (a *localAPI) authorised(call func(w http.ResponseWriter, r *http.Request, identity string)) http.HandlerFunc {
+func (a *API) authorised(call func(w http.ResponseWriter, r *http.Request, identity string)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		identity, refusal := a.authenticate(r)
 		if refusal != nil {
@@ -85,7 +100,7 @@ func (a *localAPI) authorised(call func(w http.ResponseWriter, r *http.Request, 
 }
 
 // hostAllowed keeps out web pages that had their name resolve to loopback.
-func (a *localAPI) hostAllowed(host string) bool {
+func (a *API) hostAllowed(host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h
@@ -105,12 +120,12 @@ type refusal struct {
 	message string
 }
 
-func (a *localAPI) authenticate(r *http.Request) (identity string, no *refusal) {
+func (a *API) authenticate(r *http.Request) (identity string, no *refusal) {
 	if given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		if !a.key.matches(given) {
+		if !a.config.Key.Matches(given) {
 			return "", &refusal{http.StatusUnauthorized, "wrong API key"}
 		}
-		if identity := a.identity(); identity != "" {
+		if identity := a.config.Identity(); identity != "" {
 			return identity, nil
 		}
 		return "", &refusal{http.StatusNotFound, "the API key stands for no identity here; name one with local_api: {identity: NAME}"}
@@ -118,18 +133,18 @@ func (a *localAPI) authenticate(r *http.Request) (identity string, no *refusal) 
 	return a.authenticateProcess(r)
 }
 
-func (a *localAPI) authenticateProcess(r *http.Request) (string, *refusal) {
+func (a *API) authenticateProcess(r *http.Request) (string, *refusal) {
 	flow, known := callerFlow(r.Context())
-	if !known || r.Header.Get(workloadHeader) != "1" {
+	if !known || a.config.Callers == nil || r.Header.Get(WorkloadHeader) != "1" {
 		return "", &refusal{http.StatusUnauthorized, "missing API key (Authorization: Bearer …)"}
 	}
-	id, err := a.callers.identify(r.Context(), flow)
+	id, err := a.config.Callers.Identify(r.Context(), flow)
 	var tie *workload.AmbiguousError
 	switch {
 	case errors.As(err, &tie):
 		return "", &refusal{http.StatusForbidden, tie.Error()}
 	case err != nil:
-		a.log.Warn("cannot attribute a caller of the local API", "image", flow.Image, "error", err)
+		a.config.Log.Warn("cannot attribute a caller of the local API", "image", flow.Image, "error", err)
 		return "", &refusal{http.StatusUnauthorized, "this process could not be recognised"}
 	case id == nil:
 		return "", &refusal{http.StatusUnauthorized, "this process has no registered identity"}
@@ -139,19 +154,24 @@ func (a *localAPI) authenticateProcess(r *http.Request) (string, *refusal) {
 	return id.Name, nil
 }
 
-func (a *localAPI) workloadID(w http.ResponseWriter, r *http.Request, identity string) {
-	id, err := a.ids.WorkloadID(r.Context(), identity)
+func (a *API) workloadID(w http.ResponseWriter, r *http.Request, identity string) {
+	source, ok := a.config.Workload(identity)
+	if !ok {
+		a.answerFailure(w, token.ErrNoSource)
+		return
+	}
+	enrolment, err := source.Enrol(r.Context())
 	if err != nil {
 		a.answerFailure(w, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string]string{"id": id})
+	answer(w, http.StatusOK, map[string]string{"id": enrolment.WorkloadID})
 }
 
 // idToken serves the identity's ID token: by default one without audience, as in
 // the original; ?audience= asks for one.
-func (a *localAPI) idToken(w http.ResponseWriter, r *http.Request, identity string) {
-	t, err := a.tokens.Get(r.Context(), token.Request{Identity: identity, Audience: r.URL.Query().Get("audience")})
+func (a *API) idToken(w http.ResponseWriter, r *http.Request, identity string) {
+	t, err := a.config.Tokens.Get(r.Context(), token.Request{Identity: identity, Audience: r.URL.Query().Get("audience")})
 	if err != nil {
 		a.answerFailure(w, err)
 		return
@@ -159,7 +179,7 @@ func (a *localAPI) idToken(w http.ResponseWriter, r *http.Request, identity stri
 	answer(w, http.StatusOK, map[string]string{"jwt_id_token": t.Reveal()})
 }
 
-func (a *localAPI) answerFailure(w http.ResponseWriter, err error) {
+func (a *API) answerFailure(w http.ResponseWriter, err error) {
 	var refused *token.RefusedError
 	switch {
 	case errors.As(err, &refused):

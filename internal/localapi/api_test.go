@@ -1,6 +1,4 @@
-//go:build linux
-
-package agent
+package localapi
 
 import (
 	"context"
@@ -17,6 +15,7 @@ import (
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/token"
+	"github.com/lanyardhq/lanyard/internal/token/operator"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
@@ -25,7 +24,7 @@ const testKey = "the-key-of-this-test"
 // fakeCallers maps process ids to identities.
 type fakeCallers map[uint32]*workload.Identity
 
-func (c fakeCallers) identify(_ context.Context, f workload.Flow) (*workload.Identity, error) {
+func (c fakeCallers) Identify(_ context.Context, f workload.Flow) (*workload.Identity, error) {
 	if f.Image.PID == 99 {
 		return nil, &workload.AmbiguousError{Image: f.Image, Identities: []string{"one", "two"}}
 	}
@@ -42,10 +41,15 @@ func (ts fakeTokens) Get(_ context.Context, r token.Request) (token.Token, error
 	return token.New("token-of-"+r.Identity+"-for-"+r.Audience+".", "jwt1:x", now, now.Add(time.Hour))
 }
 
-type fakeIDs struct{}
+// fakeWorkload is the workload of the identity that it is named after.
+type fakeWorkload string
 
-func (fakeIDs) WorkloadID(_ context.Context, identity string) (string, error) {
-	return "pr1:" + identity, nil
+func (w fakeWorkload) Enrol(context.Context) (operator.Enrolment, error) {
+	return operator.Enrolment{WorkloadID: "pr1:" + string(w)}, nil
+}
+
+func fakeWorkloads(identity string) (Workload, bool) {
+	return fakeWorkload(identity), identity != "none"
 }
 
 // fakeFlow is the kernel's answer for every connection of one server.
@@ -61,24 +65,24 @@ func (f fakeFlow) Lookup(client netip.AddrPort) (workload.Flow, error) {
 	return workload.Flow{Kind: f.kind, Client: client, Image: workload.Image{PID: f.pid}}, nil
 }
 
-func serveLocalAPI(t *testing.T, flow flowLookup, identity string) string {
+func serveLocalAPI(t *testing.T, flow Flows, identity string) string {
 	t.Helper()
-	api := &localAPI{
-		log: slog.New(slog.DiscardHandler), key: newAPIKey(testKey),
-		hosts:   map[string]bool{"lanyard.example": true},
-		callers: fakeCallers{1: {Name: "open", LocalAPI: true}, 2: {Name: "closed"}},
-		tokens: fakeTokens{
+	api := New(Config{
+		Log: slog.New(slog.DiscardHandler), Key: NewKey(testKey),
+		Addresses: []string{"lanyard.example:3013"},
+		Callers:   fakeCallers{1: {Name: "open", LocalAPI: true}, 2: {Name: "closed"}},
+		Tokens: fakeTokens{
 			"refused": &token.RefusedError{Message: "ticket deactivated"},
 			"away":    fmt.Errorf("fetch: %w", token.ErrUnreachable),
 			"none":    token.ErrNoSource,
 		},
-		ids: fakeIDs{}, identity: func() string { return identity },
-	}
+		Workload: fakeWorkloads, Identity: func() string { return identity },
+	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := newLocalServer(api.handler(), flow)
+	server := NewServer(api.Handler(), flow)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {
@@ -94,7 +98,7 @@ func TestLocalAPI(t *testing.T) {
 	noFlow := fakeFlow{}
 	open, closed := fakeFlow{1, workload.FlowLocalAPI}, fakeFlow{2, workload.FlowLocalAPI}
 	withKey := map[string]string{"Authorization": "Bearer " + testKey}
-	asWorkload := map[string]string{workloadHeader: "1"}
+	asWorkload := map[string]string{WorkloadHeader: "1"}
 	for _, c := range []struct {
 		name     string
 		flow     fakeFlow
@@ -109,7 +113,7 @@ func TestLocalAPI(t *testing.T) {
 		{"key and audience", noFlow, "keyed", "/peer/v1/id_token?audience=https://a", withKey, "", 200, "token-of-keyed-for-https://a."},
 		{"key, id", noFlow, "keyed", "/peer/v1/workload/id", withKey, "", 200, `"id":"pr1:keyed"`},
 		{"key without identity", noFlow, "", "/peer/v1/id_token", withKey, "", 404, "local_api"},
-		{"wrong key", open, "keyed", "/peer/v1/id_token", map[string]string{"Authorization": "Bearer nope", workloadHeader: "1"}, "", 401, "wrong"},
+		{"wrong key", open, "keyed", "/peer/v1/id_token", map[string]string{"Authorization": "Bearer nope", WorkloadHeader: "1"}, "", 401, "wrong"},
 		{"no key", noFlow, "keyed", "/peer/v1/id_token", nil, "", 401, "missing"},
 		{"no key, not attributed", noFlow, "keyed", "/peer/v1/id_token", asWorkload, "", 401, "missing"},
 		{"attributed", open, "", "/peer/v1/id_token", asWorkload, "", 200, "token-of-open-"},
@@ -127,6 +131,7 @@ func TestLocalAPI(t *testing.T) {
 		{"refused by policy", noFlow, "refused", "/peer/v1/id_token", withKey, "", 403, "ticket deactivated"},
 		{"authority away", noFlow, "away", "/peer/v1/id_token", withKey, "", 503, "unreachable"},
 		{"no source", noFlow, "none", "/peer/v1/id_token", withKey, "", 404, "no tokens"},
+		{"no source, id", noFlow, "none", "/peer/v1/workload/id", withKey, "", 404, "no tokens"},
 		{"unknown call", noFlow, "keyed", "/peer/v1/secret", withKey, "", 404, "no such call"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -172,12 +177,12 @@ func getLocal(t *testing.T, address, path, host string, header map[string]string
 
 func TestUnixSocketNeverKnowsItsCaller(t *testing.T) {
 	path := t.TempDir() + "/agent.sock"
-	l, err := listenUnix(t.Context(), path)
+	l, err := ListenUnix(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen := make(chan bool, 1)
-	server := newLocalServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	server := NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, known := callerFlow(r.Context())
 		seen <- known
 	}), nil)
@@ -198,7 +203,7 @@ func TestUnixSocketNeverKnowsItsCaller(t *testing.T) {
 	if <-seen {
 		t.Error("a caller on the Unix socket was attributed")
 	}
-	if _, err := listenUnix(t.Context(), path); err == nil || !strings.Contains(err.Error(), "another agent answers") {
+	if _, err := ListenUnix(t.Context(), path); err == nil || !strings.Contains(err.Error(), "another agent answers") {
 		t.Errorf("second listener: %v", err)
 	}
 	_ = server.Close()
@@ -210,7 +215,7 @@ func TestUnixSocketNeverKnowsItsCaller(t *testing.T) {
 	}
 	stale.SetUnlinkOnClose(false)
 	_ = stale.Close()
-	again, err := listenUnix(t.Context(), path)
+	again, err := ListenUnix(t.Context(), path)
 	if err != nil {
 		t.Fatalf("replace a stale socket: %v", err)
 	}

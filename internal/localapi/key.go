@@ -1,0 +1,48 @@
+package localapi
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/lanyardhq/lanyard/internal/privatefile"
+)
+
+// keyFile is where the local API's key is kept, in the state folder.
+const keyFile = "local-api-key"
+
+// Key guards the local API. Only its hash is held, so that it cannot be
+// printed.
+type Key struct{ digest [sha256.Size]byte }
+
+// NewKey returns the key that is this text.
+func NewKey(key string) Key { return Key{sha256.Sum256([]byte(key))} }
+
+// Matches compares in constant time.
+func (k Key) Matches(given string) bool {
+	digest := sha256.Sum256([]byte(given))
+	return subtle.ConstantTimeCompare(digest[:], k.digest[:]) == 1
+}
+
+// OpenKey returns the configured key or, when there is none, the random one
+// in the state folder, which the first start makes (mode 0600). The path is
+// empty for a configured key.
+func OpenKey(configured, stateDir string) (key Key, path string, err error) {
+	if configured != "" {
+		return NewKey(configured), "", nil
+	}
+	path = filepath.Join(stateDir, keyFile)
+	text, err := privatefile.Read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		text = rand.Text()
+		err = privatefile.Create(path, text)
+	}
+	if err != nil {
+		return Key{}, "", fmt.Errorf("open local API key: %w; if others may know it, remove it to have a new one made", err)
+	}
+	return NewKey(text), path, nil
+}
