@@ -19,7 +19,7 @@ import (
 
 const (
 	dialTimeout    = 5 * time.Second
-	maxAnswer      = 64 << 10
+	maxAnswer      = 256 << 10 // a secret can be the longest
 	maxAnswerHead  = 32 << 10
 	maxMessage     = 300 // bytes of the authority's words in an error
 	contentType    = "application/json"
@@ -28,6 +28,7 @@ const (
 
 // message is one request: what proves who sends it depends on the time.
 type message struct {
+	method string // POST if ""; a GET has no body
 	bearer string // "" for a registration, which proves itself in its body
 	ticket string // of a registration: it is in the body
 	body   any
@@ -81,11 +82,11 @@ func newTransport(roots *x509.CertPool, timeout time.Duration) *http.Transport {
 	}
 }
 
-// post sends what build makes for a time by the authority's clock and reads the
+// exchange sends what build makes for a time by the authority's clock and reads the
 // answer into out; it returns when the answer was received. A 401 that may be due
 // to the clock is tried once more with the clock corrected; where the clocks are
 // too far apart for that, the error is a *ClockError.
-func (c *caller) post(ctx context.Context, path string, build func(at time.Time) (message, error), out any) (time.Time, error) {
+func (c *caller) exchange(ctx context.Context, path string, build func(at time.Time) (message, error), out any) (time.Time, error) {
 	for retried := false; ; retried = true {
 		m, err := build(c.clock.authority())
 		if err != nil {
@@ -136,19 +137,30 @@ func (a *answer) learn(c *clock) (time.Duration, error) {
 	return c.learn(date, a.sent, a.received)
 }
 
-// send does one exchange.
-func (c *caller) send(ctx context.Context, path string, m message) (*answer, error) {
+// request builds the HTTP request.
+func (m message) request(ctx context.Context, url string) (*http.Request, error) {
+	if m.method == http.MethodGet {
+		return http.NewRequestWithContext(ctx, m.method, url, nil)
+	}
 	body, err := json.Marshal(m.body)
 	if err != nil {
-		return nil, fmt.Errorf("build request: %w", err)
+		return nil, err
 	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err == nil {
+		request.Header.Set("Content-Type", contentType)
+	}
+	return request, err
+}
+
+// send does one exchange.
+func (c *caller) send(ctx context.Context, path string, m message) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(body))
+	request, err := m.request(ctx, c.base+path)
 	if err != nil {
 		return nil, fmt.Errorf("build request: %w", err)
 	}
-	request.Header.Set("Content-Type", contentType)
 	request.Header.Set("Accept", contentType)
 	request.Header.Set("User-Agent", "lanyard")
 	if m.bearer != "" {

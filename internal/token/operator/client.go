@@ -21,6 +21,8 @@ const DefaultTimeout = 10 * time.Second
 const (
 	registerPath = "/v1/register"
 	idTokenPath  = "/v1/id_token"
+	secretPath   = "/v1/secret/" // and the id
+	invitePath   = "/v1/invite"
 )
 
 // Config is what a Client is made of.
@@ -29,6 +31,7 @@ type Config struct {
 	StateDir string // absolute path of this identity's own folder; made if missing
 
 	TicketFile string // read when a ticket is needed: until enrolled
+	Ticket     Ticket // instead of a file; not another one than the folder was enrolled with
 	// Environment is told to the authority at enrolment; it is only our word.
 	Environment map[string]string
 
@@ -45,8 +48,9 @@ type Config struct {
 // safe for concurrent use. It touches neither disk nor network before the first
 // call; from then on it holds the lock of its state folder until Close.
 type Client struct {
-	config Config
-	caller caller
+	config  Config
+	caller  caller
+	secrets *secrets
 
 	member atomic.Pointer[member] // nil until enrolled
 
@@ -95,7 +99,8 @@ func New(config Config) (*Client, error) {
 				CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			},
 		},
-		turn: make(chan struct{}, 1),
+		secrets: newSecrets(config.Now),
+		turn:    make(chan struct{}, 1),
 	}, nil
 }
 
@@ -141,7 +146,7 @@ func (c *Client) Fetch(ctx context.Context, r token.Request) (token.Token, error
 	var out struct {
 		IDToken string `json:"jwt_id_token"`
 	}
-	received, err := c.caller.post(ctx, idTokenPath, func(at time.Time) (message, error) {
+	received, err := c.caller.exchange(ctx, idTokenPath, func(at time.Time) (message, error) {
 		assertion, err := m.signer.assertion(m.enrolment.WorkloadID, at)
 		return message{bearer: assertion, body: body}, err
 	}, &out)

@@ -1,9 +1,10 @@
 // Package operator is the operator protocol's client: it enrols a workload with a
 // ticket, keeps the workload's private key, proves possession of it on every
-// call and obtains ID tokens. It is a token.Source.
+// call and obtains ID tokens, secrets and invites. It is a token.Source.
 //
 // It must not know processes, destinations or what its tokens are used for, and
 // nothing of the authority but the protocol. It keeps no tokens: the cache does.
+// Secrets it keeps in memory, for minutes.
 //
 // It talks to the configured base only: redirects are not followed and proxies
 // from the environment are not used, because either would hand an assertion, or

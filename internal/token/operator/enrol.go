@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"time"
 
-	"github.com/lanyardhq/lanyard/internal/privatefile"
 	"github.com/lanyardhq/lanyard/internal/token"
 )
 
@@ -94,6 +92,9 @@ func (c *Client) recallOrRegister(ctx context.Context) (*member, error) {
 		return nil, fmt.Errorf("%w: %s holds workload %s of %s, but the operator base is now %s; set the base back, or name another state folder and a ticket of the new operator",
 			ErrOtherBase, c.config.StateDir, e.WorkloadID, e.Base, c.config.Base)
 	}
+	if err := c.checkTicket(e); err != nil {
+		return nil, err
+	}
 	return &member{enrolment: *e, signer: c.signer(k)}, nil
 }
 
@@ -113,7 +114,7 @@ type registration struct {
 // then on it can be interrupted anywhere and repeated, because the authority
 // answers the same ticket and key with the same workload.
 func (c *Client) register(ctx context.Context, k *key) (*member, error) {
-	ticket, err := c.readTicket()
+	ticket, err := c.ticket()
 	if err != nil {
 		return nil, err
 	}
@@ -124,15 +125,16 @@ func (c *Client) register(ctx context.Context, k *key) (*member, error) {
 	}
 	s := c.signer(k)
 	e := Enrolment{Base: c.config.Base}
-	_, err = c.caller.post(ctx, registerPath, func(at time.Time) (message, error) {
+	_, err = c.caller.exchange(ctx, registerPath, func(at time.Time) (message, error) {
 		proof, err := s.registration(ticket, at)
-		return message{ticket: ticket, body: registration{
-			Ticket: ticket, Key: k.public, Proof: proof, Environment: c.config.Environment,
+		return message{ticket: ticket.secret, body: registration{
+			Ticket: ticket.secret, Key: k.public, Proof: proof, Environment: c.config.Environment,
 		}}, err
 	}, &e)
 	if err != nil {
 		return nil, c.explainRefusal(err)
 	}
+	e.TicketSHA256 = ticket.digest()
 	e.Base = c.config.Base // whatever the answer says
 	if !isName(e.WorkloadID) || !isName(e.OperatorID) {
 		return nil, fmt.Errorf("enrol at %s: the answer names no usable workload_id and operator_id; is this the operator's base?", c.config.Base)
@@ -141,25 +143,6 @@ func (c *Client) register(ctx context.Context, k *key) (*member, error) {
 		return nil, err
 	}
 	return &member{enrolment: e, signer: s}, nil
-}
-
-// readTicket reads the ticket file. Its errors never hold a byte of the ticket.
-func (c *Client) readTicket() (string, error) {
-	path := c.config.TicketFile
-	if path == "" {
-		return "", fmt.Errorf("%w: no ticket file is configured and %s holds no enrolment", token.ErrNotEnrolled, c.config.StateDir)
-	}
-	ticket, err := privatefile.ReadShared(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%w: there is no ticket file %s; make a ticket (lanyard ticket create) and write it there", token.ErrNotEnrolled, path)
-	}
-	if err != nil {
-		return "", fmt.Errorf("%w: read ticket file: %w", token.ErrNotEnrolled, err)
-	}
-	if !isWord(ticket) {
-		return "", fmt.Errorf("%w: ticket file %s does not hold one ticket on one line", token.ErrNotEnrolled, path)
-	}
-	return ticket, nil
 }
 
 // explainRefusal says what a refused enrolment can mean, which the authority on
@@ -174,8 +157,12 @@ func (c *Client) explainRefusal(err error) error {
 	}
 	hint := "the authority does not say why on purpose: its activity does"
 	if a.status == http.StatusUnauthorized {
-		hint = fmt.Sprintf("the ticket in %s may be wrong, expired, used up or deactivated, or this host's address not allowed; "+
-			"the authority's activity says which", c.config.TicketFile)
+		ticket := "the ticket"
+		if c.config.TicketFile != "" {
+			ticket += " in " + c.config.TicketFile
+		}
+		hint = ticket + " may be wrong, expired, used up or deactivated, or this host's address not allowed; " +
+			"the authority's activity says which"
 	}
 	refused := fmt.Errorf("%w: enrolment at %s refused: %w; %s", token.ErrNotEnrolled, c.config.Base, err, hint)
 	c.refusal = refusal{err: refused, until: c.config.Now().Add(refusalPause)}

@@ -2,8 +2,6 @@ package operator
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -49,11 +47,10 @@ type signer struct {
 
 // registration returns the proof that goes with a ticket, issued at this time by
 // the authority's clock.
-func (s *signer) registration(ticket string, at time.Time) (string, error) {
-	digest := sha256.Sum256([]byte(ticket))
+func (s *signer) registration(ticket Ticket, at time.Time) (string, error) {
 	return s.sign(registrationType, registrationClaims{
 		Audience: s.base, IssuedAt: at.Unix(), ID: rand.Text(),
-		TicketSHA256: base64.RawURLEncoding.EncodeToString(digest[:]),
+		TicketSHA256: ticket.digest(),
 		Thumbprint:   s.key.thumbprint,
 	})
 }

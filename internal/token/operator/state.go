@@ -40,6 +40,8 @@ type Enrolment struct {
 	Base       string `json:"base"` // the operator base it holds at
 	WorkloadID string `json:"workload_id"`
 	OperatorID string `json:"operator_id"`
+	// TicketSHA256 tells the ticket that it was enrolled with from others.
+	TicketSHA256 string `json:"ticket_sha256,omitempty"`
 }
 
 // folder is a locked state folder. Nobody else uses it until close.
