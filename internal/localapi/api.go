@@ -38,6 +38,8 @@ type Tokens interface {
 // Workload is what the authority enrolled for an identity.
 type Workload interface {
 	Enrol(ctx context.Context) (operator.Enrolment, error)
+	Secret(ctx context.Context, id string, refresh bool) (operator.Secret, error)
+	Invite(ctx context.Context, factory string) (ticket string, err error)
 }
 
 // API answers the calls. Two kinds of caller get something: one with the key, who
@@ -68,8 +70,11 @@ func (a *API) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /peer/v1/workload/id", a.authorised(a.workloadID))
 	mux.HandleFunc("GET /peer/v1/id_token", a.authorised(a.idToken))
+	mux.HandleFunc("GET /peer/v1/secret/{id}", a.authorised(a.secret))
+	mux.HandleFunc("POST /peer/v1/generate/invite", a.authorised(a.invite))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		answerError(w, http.StatusNotFound, "no such call; see /peer/v1/id_token and /peer/v1/workload/id")
+		answerError(w, http.StatusNotFound, "no such call; see GET /peer/v1/id_token, GET /peer/v1/workload/id, "+
+			"GET /peer/v1/secret/{id} and POST /peer/v1/generate/invite")
 	})
 	return a.fromHere(mux)
 }
@@ -152,43 +157,6 @@ func (a *API) authenticateProcess(r *http.Request) (string, *refusal) {
 		return "", &refusal{http.StatusForbidden, "identity " + id.Name + " may not fetch its raw token; its configuration has local_api: false"}
 	}
 	return id.Name, nil
-}
-
-func (a *API) workloadID(w http.ResponseWriter, r *http.Request, identity string) {
-	source, ok := a.config.Workload(identity)
-	if !ok {
-		a.answerFailure(w, token.ErrNoSource)
-		return
-	}
-	enrolment, err := source.Enrol(r.Context())
-	if err != nil {
-		a.answerFailure(w, err)
-		return
-	}
-	answer(w, http.StatusOK, map[string]string{"id": enrolment.WorkloadID})
-}
-
-// idToken serves the identity's ID token: by default one without audience, as in
-// the original; ?audience= asks for one.
-func (a *API) idToken(w http.ResponseWriter, r *http.Request, identity string) {
-	t, err := a.config.Tokens.Get(r.Context(), token.Request{Identity: identity, Audience: r.URL.Query().Get("audience")})
-	if err != nil {
-		a.answerFailure(w, err)
-		return
-	}
-	answer(w, http.StatusOK, map[string]string{"jwt_id_token": t.Reveal()})
-}
-
-func (a *API) answerFailure(w http.ResponseWriter, err error) {
-	var refused *token.RefusedError
-	switch {
-	case errors.As(err, &refused):
-		answerError(w, http.StatusForbidden, refused.Message)
-	case errors.Is(err, token.ErrNoSource):
-		answerError(w, http.StatusNotFound, "this identity has no tokens")
-	default:
-		answerError(w, http.StatusServiceUnavailable, err.Error())
-	}
 }
 
 func answer(w http.ResponseWriter, status int, body any) {

@@ -2,10 +2,8 @@ package localapi
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -31,10 +29,19 @@ func (c fakeCallers) Identify(_ context.Context, f workload.Flow) (*workload.Ide
 	return c[f.Image.PID], nil
 }
 
-type fakeTokens map[string]error
+// failures are what becomes of the calls of some identities.
+var failures = map[string]error{
+	"refused": &token.RefusedError{Message: "ticket deactivated"},
+	"away":    fmt.Errorf("fetch: %w", token.ErrUnreachable),
+	"none":    token.ErrNoSource,
+	"lacking": fmt.Errorf("read: %w", operator.ErrNotFound),
+	"invalid": &operator.InvalidError{Message: "the factory is odd"},
+}
 
-func (ts fakeTokens) Get(_ context.Context, r token.Request) (token.Token, error) {
-	if err, ok := ts[r.Identity]; ok && err != nil {
+type fakeTokens struct{}
+
+func (fakeTokens) Get(_ context.Context, r token.Request) (token.Token, error) {
+	if err := failures[r.Identity]; err != nil {
 		return token.Token{}, err
 	}
 	now := time.Now()
@@ -46,6 +53,14 @@ type fakeWorkload string
 
 func (w fakeWorkload) Enrol(context.Context) (operator.Enrolment, error) {
 	return operator.Enrolment{WorkloadID: "pr1:" + string(w)}, nil
+}
+
+func (w fakeWorkload) Secret(_ context.Context, id string, refresh bool) (operator.Secret, error) {
+	return operator.Secret{ID: id, Description: fmt.Sprint("refresh ", refresh)}, failures[string(w)]
+}
+
+func (w fakeWorkload) Invite(_ context.Context, factory string) (string, error) {
+	return "lyt_of_" + factory, failures[string(w)]
 }
 
 func fakeWorkloads(identity string) (Workload, bool) {
@@ -71,12 +86,8 @@ func serveLocalAPI(t *testing.T, flow Flows, identity string) string {
 		Log: slog.New(slog.DiscardHandler), Key: NewKey(testKey),
 		Addresses: []string{"lanyard.example:3013"},
 		Callers:   fakeCallers{1: {Name: "open", LocalAPI: true}, 2: {Name: "closed"}},
-		Tokens: fakeTokens{
-			"refused": &token.RefusedError{Message: "ticket deactivated"},
-			"away":    fmt.Errorf("fetch: %w", token.ErrUnreachable),
-			"none":    token.ErrNoSource,
-		},
-		Workload: fakeWorkloads, Identity: func() string { return identity },
+		Tokens:    fakeTokens{},
+		Workload:  fakeWorkloads, Identity: func() string { return identity },
 	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -139,15 +150,7 @@ func TestLocalAPI(t *testing.T) {
 			if status != c.status || !strings.Contains(body, c.holds) {
 				t.Errorf("got %d %s, want %d with %q", status, body, c.status, c.holds)
 			}
-			if status >= 400 {
-				var e struct {
-					Code    int32
-					Message string
-				}
-				if err := json.Unmarshal([]byte(body), &e); err != nil || e.Code != int32(status) || e.Message == "" {
-					t.Errorf("error body %s: %v", body, err)
-				}
-			}
+			checkErrorBody(t, status, body)
 		})
 	}
 }
@@ -162,17 +165,7 @@ func getLocal(t *testing.T, address, path, host string, header map[string]string
 	for k, v := range header {
 		r.Header.Set(k, v)
 	}
-	transport := &http.Transport{DisableKeepAlives: true}
-	resp, err := transport.RoundTrip(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(body)
+	return do(t, r)
 }
 
 func TestUnixSocketNeverKnowsItsCaller(t *testing.T) {
