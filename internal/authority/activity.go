@@ -15,6 +15,7 @@ import (
 const (
 	kindEnrol     = "enrol"
 	kindIDToken   = "id_token"
+	kindInvite    = "invite"
 	kindAdmin     = "admin"
 	kindAggregate = "refusals" // unauthenticated ones, beyond the rate
 )

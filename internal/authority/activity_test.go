@@ -49,11 +49,14 @@ func TestNoTokenWithoutItsEvent(t *testing.T) {
 	f := start(t)
 	ticket := f.createTicket(resource.TicketSpec{})
 	m := f.enrol(ticket.Ticket)
+	inviting, _ := f.orchestrator()
+	f.declareFactory("ci", resource.TicketFactorySpec{Orchestrators: []string{inviting.id}})
 	f.rawExec("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no room'); END")
 	bearer := "Bearer " + m.assertion()
 	for what, got := range map[string]answer{
 		"ID token":        f.send("POST", idTokenPath, bearer, nil),
 		"enrolment":       f.newMember().register(ticket.Ticket),
+		"invitation":      inviting.invite("ci"),
 		"ticket creation": f.send("POST", resource.TicketsPath, "Bearer "+f.admin, `{"spec":{}}`),
 		"ticket change":   f.send("PATCH", resource.TicketsPath+"/"+ticket.Name, "Bearer "+f.admin, `{"spec":{"description":"x"}}`),
 	} {
@@ -68,6 +71,11 @@ func TestNoTokenWithoutItsEvent(t *testing.T) {
 	f.send("POST", idTokenPath, bearer, nil).decode(t, 200, &idTokenResponse{})
 	var shown resource.Ticket
 	f.send("GET", resource.TicketsPath+"/"+ticket.Name, "Bearer "+f.admin, nil).decode(t, 200, &shown)
+	var factory resource.TicketFactory
+	f.send("GET", resource.TicketFactoriesPath+"/ci", "Bearer "+f.admin, nil).decode(t, 200, &factory)
+	if factory.Status.Minted != 0 {
+		t.Errorf("factory %+v", factory)
+	}
 	if shown.Status.Uses != 1 || shown.Spec.Description != "" {
 		t.Errorf("ticket %+v", shown)
 	}

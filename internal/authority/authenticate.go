@@ -93,24 +93,33 @@ func bearer(r *http.Request) (string, bool) {
 // decide spends the caller's assertion and records the event in one write. A
 // replayed assertion is refused, whatever was decided.
 func (a *Authority) decide(r *http.Request, who caller, event store.Event) error {
+	return a.decideAnd(r, who, event, func(*store.Tx, *store.Event) (*refusal, error) { return nil, nil })
+}
+
+// decideAnd lets act, in the same write, do what was asked for, or refuse it with
+// its reason in the event.
+func (a *Authority) decideAnd(r *http.Request, who caller, event store.Event, act func(*store.Tx, *store.Event) (*refusal, error)) error {
 	event.WorkloadID, event.TicketID = who.Workload.ID, who.Ticket.ID
-	var first bool
-	err := a.store.Write(r.Context(), func(tx *store.Tx) (err error) {
-		first, err = tx.SpendID(who.assertion.sender, who.assertion.id, who.assertion.expires)
+	var refused *refusal
+	err := a.store.Write(r.Context(), func(tx *store.Tx) error {
+		first, err := tx.SpendID(who.assertion.sender, who.assertion.id, who.assertion.expires)
 		if err != nil {
 			return err
 		}
 		if !first {
 			event.Allowed, event.Reason, event.TokenID = false, "the assertion was used before", ""
+			refused = refusedAssertion()
+		} else if refused, err = act(tx, &event); err != nil {
+			return err
 		}
 		return errors.Join(tx.AppendEvent(event), tx.Contacted(who.Workload, event.At))
 	})
 	if err != nil {
 		return err
 	}
-	if !first {
+	if refused != nil {
 		a.metrics.refusals.WithLabelValues(event.Kind).Inc()
-		return refusedAssertion()
+		return refused
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ const (
 	controlWorkload    = "workload_status"
 	controlAudiences   = "audiences"
 	controlNetworks    = "networks"
+	controlRole        = "role"
 )
 
 // violation is a control that refuses, and why.

@@ -57,8 +57,9 @@ func TestAReplayedAssertionLearnsNothingOfControls(t *testing.T) {
 // TestEveryTokenTypeAtEveryEndpoint: security.md 14.
 func TestEveryTokenTypeAtEveryEndpoint(t *testing.T) {
 	f := start(t)
-	ticket := f.createTicket(resource.TicketSpec{})
+	ticket := f.createTicket(resource.TicketSpec{Role: resource.RoleOrchestrator})
 	m := f.enrol(ticket.Ticket)
+	f.declareFactory("ci", resource.TicketFactorySpec{Orchestrators: []string{ticket.Name}})
 	idToken := tokenOf(t, m.idToken(nil))
 	forBase := tokenOf(t, m.idToken(`{"audience":["`+f.OperatorBase()+`"]}`))
 	tokens := map[string]func() string{
@@ -75,6 +76,7 @@ func TestEveryTokenTypeAtEveryEndpoint(t *testing.T) {
 	}
 	bearers := map[string]struct{ method, path, accepts string }{
 		"id_token":        {"POST", idTokenPath, "client assertion"},
+		"invite":          {"POST", invitePath, "client assertion"},
 		"ticket list":     {"GET", resource.TicketsPath, "admin"},
 		"ticket create":   {"POST", resource.TicketsPath, "admin"},
 		"ticket show":     {"GET", resource.TicketsPath + "/" + ticket.Name, "admin"},
@@ -88,8 +90,11 @@ func TestEveryTokenTypeAtEveryEndpoint(t *testing.T) {
 	for endpoint, e := range bearers {
 		for kind, token := range tokens {
 			body := `{}`
-			if e.method == "PATCH" {
+			switch {
+			case e.method == "PATCH":
 				body = `{"spec":{}}`
+			case e.path == invitePath:
+				body = `{"ticket_factory_id":"ci"}`
 			}
 			got := f.send(e.method, e.path, "Bearer "+token(), body)
 			if accepted := got.status/100 == 2; accepted != (kind == e.accepts) || (!accepted && got.status != 401) {

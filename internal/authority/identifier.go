@@ -13,6 +13,7 @@ const (
 	prefixWorkload   = "pr1:"
 	prefixTicket     = "tk1:"
 	prefixAdminToken = "at1:"
+	prefixFactory    = "tf1:"
 	prefixJWT        = "jwt1:"
 )
 

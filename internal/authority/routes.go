@@ -18,6 +18,7 @@ const (
 	operatorPath = "/operator"
 	registerPath = operatorPath + "/v1/register"
 	idTokenPath  = operatorPath + "/v1/id_token"
+	invitePath   = operatorPath + "/v1/invite"
 	jwksPath     = operatorPath + "/.well-known/jwks.json"
 )
 
@@ -32,6 +33,7 @@ func (a *Authority) routes() http.Handler {
 	routes := map[string]methods{
 		registerPath: {http.MethodPost: a.register},
 		idTokenPath:  {http.MethodPost: a.issueIDToken},
+		invitePath:   {http.MethodPost: a.invite},
 		jwksPath:     {http.MethodGet: a.publishKeys},
 	}
 	routes[resource.ActivityPath] = methods{http.MethodGet: a.admin(a.serveActivity)}
@@ -42,6 +44,7 @@ func (a *Authority) routes() http.Handler {
 	a.networkLists().mount(a, routes)
 	a.signingKeys().mount(a, routes)
 	a.mountKeyVerbs(routes)
+	a.ticketFactories().mount(a, routes)
 	for path, m := range routes {
 		mux.Handle(a.basePath()+path, a.limited(path, m))
 	}

@@ -19,7 +19,7 @@ const (
 	maxTicketAudiences = 32
 	maxTicketNetworks  = 16
 	maxTicketUses      = 1 << 31
-	maxWorkloadTTL     = 10 * 365 * 24 * time.Hour
+	maxLifetime        = 10 * 365 * 24 * time.Hour
 	maxLife            = 100 * 365 * 24 * time.Hour
 )
 
@@ -98,7 +98,7 @@ func checkTicketSpec(spec, old *resource.TicketSpec, now time.Time) error {
 	if err := checkTicketNetworks(spec.Networks); err != nil {
 		return err
 	}
-	if err := checkWorkloadTTL(spec); err != nil {
+	if err := checkLifetime("workload_ttl", &spec.WorkloadTTL); err != nil {
 		return err
 	}
 	return checkExpiry(&spec.ExpiresAt, old == nil, now)
@@ -142,16 +142,16 @@ func checkTicketAudiences(audiences []string) error {
 	return nil
 }
 
-// checkWorkloadTTL also gives the duration its one spelling.
-func checkWorkloadTTL(spec *resource.TicketSpec) error {
-	if spec.WorkloadTTL == "" {
+// checkLifetime also gives the duration of that member its one spelling.
+func checkLifetime(member string, text *string) error {
+	if *text == "" {
 		return nil
 	}
-	ttl, err := time.ParseDuration(spec.WorkloadTTL)
-	if err != nil || ttl < time.Second || ttl > maxWorkloadTTL {
-		return badRequest(`workload_ttl is not a duration like "720h", between 1s and %s`, maxWorkloadTTL)
+	life, err := time.ParseDuration(*text)
+	if err != nil || life < time.Second || life > maxLifetime {
+		return badRequest(`%s is not a duration like "720h", between 1s and %s`, member, maxLifetime)
 	}
-	spec.WorkloadTTL = ttl.Truncate(time.Millisecond).String() // as it is stored
+	*text = life.Truncate(time.Millisecond).String() // as it is stored
 	return nil
 }
 
@@ -224,7 +224,7 @@ func declaredTicket(t store.Ticket, now time.Time) declared[resource.TicketSpec,
 	}
 	return declared[resource.TicketSpec, resource.TicketStatus]{
 		Object: resource.Ticket{Kind: resource.KindTicket, Name: t.ID, Spec: spec, Status: resource.TicketStatus{
-			State: ticketState(t, now), Uses: t.Uses, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt,
+			State: ticketState(t, now), Uses: t.Uses, Factory: t.Factory, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt,
 		}},
 		version: t.Version,
 	}

@@ -40,6 +40,7 @@ func (a *Authority) tidy(ctx context.Context) error {
 		a.recordMissed(ctx),
 		a.keys.Maintain(ctx, now, recordKeyChange(store.Event{At: now})),
 		a.store.ForgetSpentIDs(ctx, now),
+		a.store.ForgetUnusedTickets(ctx, now.Add(-unusedTicketRetention)),
 		a.store.ForgetEvents(ctx, now.Add(-a.config.ActivityRetention), maxEvents),
 	)
 }

@@ -22,6 +22,7 @@ func Kinds() []KindInfo {
 		{KindNetworkList, NetworkListsPath, []string{"spec.cidrs", "spec.description"}},
 		{KindSigningKey, SigningKeysPath, []string{"status.state", "status.algorithm", "status.created_at", "status.activated_at", "status.rotates_at"}},
 		{KindTicket, TicketsPath, []string{"status.state", "spec.role", "status.uses", "spec.expires_at", "spec.tags", "spec.description"}},
+		{KindTicketFactory, TicketFactoriesPath, []string{"spec.status", "spec.orchestrators", "spec.ticket.role", "spec.ticket.tags", "status.minted", "spec.description"}},
 		{KindWorkload, WorkloadsPath, []string{"spec.status", "status.refused_by", "status.role", "status.ticket", "status.tags", "status.last_contact_at"}},
 	}
 }

@@ -51,6 +51,7 @@ const (
 type TicketStatus struct {
 	State     string    `json:"state"`
 	Uses      int64     `json:"uses"`
+	Factory   string    `json:"factory,omitempty"` // that an orchestrator made it by
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 }

@@ -25,13 +25,14 @@ type Ticket struct {
 	ExpiresAt   time.Time     // zero means never
 	MaxUses     int64         // 0 means any number
 	Uses        int64         // workloads enrolled
+	Factory     string        // name of the factory that minted it, or ""
 	WorkloadTTL time.Duration // from a workload's enrolment; 0 means for ever
 	Version     int64         // changes with every edit, not with a use
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 }
 
-const ticketColumns = `tickets.id, tickets.description, tickets.role, tickets.status, tickets.tags, tickets.audiences, tickets.networks,
+const ticketColumns = `tickets.id, tickets.description, tickets.role, tickets.status, tickets.tags, tickets.audiences, tickets.networks, tickets.factory,
 	tickets.expires_at, tickets.max_uses, tickets.uses, tickets.workload_ttl_ms, tickets.version, tickets.created_at, tickets.updated_at`
 
 // ticketRow is where a row of ticketColumns goes.
@@ -43,7 +44,7 @@ type ticketRow struct {
 
 func (r *ticketRow) dest() []any {
 	return []any{
-		&r.ID, &r.Description, &r.Role, &r.Status, &r.tags, &r.audiences, &r.networks,
+		&r.ID, &r.Description, &r.Role, &r.Status, &r.tags, &r.audiences, &r.networks, &r.Factory,
 		&r.expires, &r.MaxUses, &r.Uses, &r.ttl, &r.Version, &r.createdAt, &r.lastUpdated,
 	}
 }
@@ -110,10 +111,10 @@ func (q Queries) Tickets(after string, limit int) ([]Ticket, error) {
 // InsertTicket adds a ticket whose secret has that digest.
 func (tx *Tx) InsertTicket(t Ticket, secretSHA256 string) error {
 	err := tx.exec(`INSERT INTO tickets (id, secret_sha256, description, role, status, tags, audiences, networks,
-			expires_at, max_uses, uses, workload_ttl_ms, version, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, 1, $12, $12)`,
+			expires_at, max_uses, uses, workload_ttl_ms, version, created_at, updated_at, factory)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, 1, $12, $12, $13)`,
 		t.ID, secretSHA256, t.Description, t.Role, t.Status, formatList(t.Tags), formatList(t.Audiences), formatList(t.Networks),
-		milliseconds(t.ExpiresAt), t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.CreatedAt))
+		milliseconds(t.ExpiresAt), t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.CreatedAt), t.Factory)
 	if err != nil {
 		return err
 	}
