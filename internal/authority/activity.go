@@ -16,6 +16,7 @@ const (
 	kindEnrol     = "enrol"
 	kindIDToken   = "id_token"
 	kindInvite    = "invite"
+	kindKey       = "workload_key"
 	kindAdmin     = "admin"
 	kindAggregate = "refusals" // unauthenticated ones, beyond the rate
 )

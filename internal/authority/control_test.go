@@ -86,6 +86,7 @@ func TestEveryTokenTypeAtEveryEndpoint(t *testing.T) {
 		"chain":           {"GET", resource.ActivityVerifyPath, "admin"},
 		"workload list":   {"GET", resource.WorkloadsPath, "admin"},
 		"workload show":   {"GET", resource.WorkloadsPath + "/" + m.id, "admin"},
+		"key list":        {"GET", resource.SigningKeysPath, "admin"},
 	}
 	for endpoint, e := range bearers {
 		for kind, token := range tokens {
@@ -116,6 +117,31 @@ func TestEveryTokenTypeAtEveryEndpoint(t *testing.T) {
 		if got := f.send("POST", registerPath, "", asProof); (got.status == 200) != wanted {
 			t.Errorf("register with %s as the proof: %d", kind, got.status)
 		}
+	}
+	// Whoever is let in at these is told what else is wrong.
+	answers := map[string]struct {
+		accepts string
+		status  int
+	}{
+		keyPath:                              {"client assertion", 400},
+		resource.SigningKeysPath + "/rotate": {"admin", 409},
+		resource.SigningKeysPath + "/none/revoke": {"admin", 404},
+	}
+	for path, want := range answers {
+		for kind, token := range tokens {
+			status := 401
+			if kind == want.accepts {
+				status = want.status
+			}
+			if got := f.send("POST", path, "Bearer "+token(), `{}`); got.status != status {
+				t.Errorf("%s with %s: %d %s", path, kind, got.status, got.body)
+			}
+		}
+	}
+	for _, token := range tokens {
+		request := m.successor().keyRequest()
+		request["proof"] = token()
+		f.send("POST", keyPath, "Bearer "+m.assertion(), request).refused(t, 400)
 	}
 	// A bearer changes nothing at the endpoints that want none.
 	if got := f.send("GET", jwksPath, "Bearer nonsense", nil); got.status != 200 {

@@ -9,9 +9,10 @@ import (
 	"github.com/lanyardhq/lanyard/internal/authority/jose"
 )
 
-// Types (header typ) of what workloads sign. A registration is ours alone. Of a
-// client assertion RFC 7523 says nothing, so that what common libraries write is
-// accepted too; its claims, and its key, keep it apart from everything else.
+// Types (header typ) of what workloads sign. A registration, of a workload or of a
+// further key, is ours alone. Of a client assertion RFC 7523 says nothing, so that
+// what common libraries write is accepted too; its claims, and its key, keep it apart
+// from everything else.
 const typeRegistration = "lanyard-registration+jwt"
 
 var assertionTypes = []string{"lanyard-client+jwt", "client-authentication+jwt", "JWT", ""}
@@ -35,6 +36,17 @@ type signedOnce struct {
 // enrol that key here, now, with that ticket. Its errors are for the activity
 // log, not for the caller.
 func (a *Authority) verifyRegistration(proof, ticket string, key jose.PublicKey) (signedOnce, error) {
+	return a.verifyProof(proof, key, "ticket_sha256", jose.Digest([]byte(ticket)))
+}
+
+// verifyNewKey checks a proof of possession: that whoever holds key wants it to be
+// that workload's, here and now. Its errors are for the activity log.
+func (a *Authority) verifyNewKey(proof, workloadID string, key jose.PublicKey) (signedOnce, error) {
+	return a.verifyProof(proof, key, "workload_id", workloadID)
+}
+
+// verifyProof checks a proof of possession that one claim binds to what it is for.
+func (a *Authority) verifyProof(proof string, key jose.PublicKey, claim, value string) (signedOnce, error) {
 	message, err := jose.Parse(proof)
 	if err != nil {
 		return signedOnce{}, err
@@ -46,11 +58,7 @@ func (a *Authority) verifyRegistration(proof, ticket string, key jose.PublicKey)
 	if err != nil {
 		return signedOnce{}, err
 	}
-	for name, want := range map[string]string{
-		"aud":           a.operatorBase,
-		"ticket_sha256": jose.Digest([]byte(ticket)),
-		"jkt":           key.Thumbprint(),
-	} {
+	for name, want := range map[string]string{"aud": a.operatorBase, claim: value, "jkt": key.Thumbprint()} {
 		if got, err := claims.String(name); err != nil || got != want {
 			return signedOnce{}, fmt.Errorf("proof: claim %q does not fit", name)
 		}

@@ -88,16 +88,10 @@ func parseEnrolment(request registerRequest) (enrolment, error) {
 		return enrolment{}, badRequest(`member "ticket" is missing`)
 	case len(request.Ticket) > maxTicketLength:
 		return enrolment{}, badRequest(`member "ticket" is longer than %d bytes`, maxTicketLength)
-	case request.Key == nil:
-		return enrolment{}, badRequest(`member "jwk" is missing`)
-	case request.Proof == "":
-		return enrolment{}, badRequest(`member "proof" is missing`)
-	case len(request.Proof) > jose.MaxLength:
-		return enrolment{}, badRequest(`member "proof" is longer than %d bytes`, jose.MaxLength)
 	}
-	key, err := jose.ParsePublicKey(request.Key)
+	key, err := parseOfferedKey(request.Key, request.Proof)
 	if err != nil {
-		return enrolment{}, badRequest(`member "jwk": %s`, err)
+		return enrolment{}, err
 	}
 	if err := checkClaimed(request.Environment); err != nil {
 		return enrolment{}, err
@@ -108,6 +102,23 @@ func parseEnrolment(request registerRequest) (enrolment, error) {
 		key:          key,
 		claimed:      request.Environment,
 	}, nil
+}
+
+// parseOfferedKey reads a workload's key, whose proof is not looked at yet.
+func parseOfferedKey(jwk json.RawMessage, proof string) (jose.PublicKey, error) {
+	switch {
+	case jwk == nil:
+		return jose.PublicKey{}, badRequest(`member "jwk" is missing`)
+	case proof == "":
+		return jose.PublicKey{}, badRequest(`member "proof" is missing`)
+	case len(proof) > jose.MaxLength:
+		return jose.PublicKey{}, badRequest(`member "proof" is longer than %d bytes`, jose.MaxLength)
+	}
+	key, err := jose.ParsePublicKey(jwk)
+	if err != nil {
+		return jose.PublicKey{}, badRequest(`member "jwk": %s`, err)
+	}
+	return key, nil
 }
 
 func checkClaimed(claimed map[string]string) error {

@@ -19,6 +19,7 @@ const (
 	registerPath = operatorPath + "/v1/register"
 	idTokenPath  = operatorPath + "/v1/id_token"
 	invitePath   = operatorPath + "/v1/invite"
+	keyPath      = operatorPath + "/v1/key"
 	jwksPath     = operatorPath + "/.well-known/jwks.json"
 )
 
@@ -34,6 +35,7 @@ func (a *Authority) routes() http.Handler {
 		registerPath: {http.MethodPost: a.register},
 		idTokenPath:  {http.MethodPost: a.issueIDToken},
 		invitePath:   {http.MethodPost: a.invite},
+		keyPath:      {http.MethodPost: a.replaceKey},
 		jwksPath:     {http.MethodGet: a.publishKeys},
 	}
 	routes[resource.ActivityPath] = methods{http.MethodGet: a.admin(a.serveActivity)}

@@ -123,6 +123,11 @@ func (tx *Tx) SetWorkloadStatus(id, status string) error {
 	return tx.exec("UPDATE workloads SET status = $1, version = version + 1 WHERE id = $2", status, id)
 }
 
+// ReplaceWorkloadKey makes another key the workload's only one.
+func (tx *Tx) ReplaceWorkloadKey(id, thumbprint, jwk string) error {
+	return tx.exec("UPDATE workloads SET thumbprint = $1, jwk = $2, version = version + 1 WHERE id = $3", thumbprint, jwk, id)
+}
+
 // Contacted notes that the workload was heard of, to the minute.
 func (tx *Tx) Contacted(w Workload, now time.Time) error {
 	if now.Sub(w.LastContactAt) < contactResolution {
