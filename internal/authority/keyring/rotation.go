@@ -54,16 +54,28 @@ func (e *TooEarlyError) Error() string {
 		e.KeyID, PublishAhead, e.From.UTC().Format(time.RFC3339))
 }
 
-// Maintain does what is due: rotation, and removal of what has expired.
+// Maintain puts in force what another process did to the keys, and does what is due:
+// rotation, and removal of what has expired.
 func (k *Keyring) Maintain(ctx context.Context, now time.Time, record Recorder) error {
-	keys, err := k.config.Store.Read(ctx).SigningKeys(store.PurposeIDToken)
-	if err != nil {
+	keys, err := k.reload(ctx)
+	if err != nil || !k.isDue(keys, now) {
 		return err
 	}
-	if !k.isDue(keys, now) {
-		return nil
-	}
 	return k.change(ctx, now, record, (*change).settle)
+}
+
+func (k *Keyring) reload(ctx context.Context) ([]store.SigningKey, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	keys, err := k.config.Store.Read(ctx).SigningKeys(store.PurposeIDToken)
+	if err != nil {
+		return nil, err
+	}
+	now, err := assemble(keys, k.config.Box)
+	if err == nil {
+		k.current.Store(now)
+	}
+	return keys, err
 }
 
 // Rotate has the next key sign from now on. The former one stays published until

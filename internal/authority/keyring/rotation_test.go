@@ -225,7 +225,7 @@ func TestSigningDuringRotation(t *testing.T) {
 	f := open(t)
 	var signers sync.WaitGroup
 	stop := make(chan struct{})
-	for range 4 {
+	for range 2 {
 		signers.Go(func() {
 			for {
 				select {
@@ -242,7 +242,7 @@ func TestSigningDuringRotation(t *testing.T) {
 		})
 	}
 	at := now
-	for range 20 {
+	for range 5 {
 		at = at.Add(PublishAhead)
 		if err := f.Rotate(t.Context(), at, f.record); err != nil {
 			t.Error(err)
@@ -250,6 +250,23 @@ func TestSigningDuringRotation(t *testing.T) {
 	}
 	close(stop)
 	signers.Wait()
+}
+
+// TestWhatAnotherProcessDid: its upkeep puts a keyring's change in force in another one.
+func TestWhatAnotherProcessDid(t *testing.T) {
+	f := open(t)
+	other, err := Open(t.Context(), f.config, now, f.record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoked := f.signsBy()
+	if err := other.Revoke(t.Context(), revoked, now, f.record); err != nil {
+		t.Fatal(err)
+	}
+	f.maintain(now)
+	if f.signsBy() == revoked || f.published()[revoked] {
+		t.Error("what was revoked elsewhere stays in use")
+	}
 }
 
 func TestConcurrentRevocationsAllHold(t *testing.T) {
