@@ -17,6 +17,7 @@ const (
 	kindIDToken   = "id_token"
 	kindInvite    = "invite"
 	kindKey       = "workload_key"
+	kindSecret    = "secret"
 	kindAdmin     = "admin"
 	kindAggregate = "refusals" // unauthenticated ones, beyond the rate
 )

@@ -27,6 +27,7 @@ type Authority struct {
 	operatorID   string
 
 	store    *store.Store
+	box      *keyring.Box
 	keys     *keyring.Keyring
 	sources  *sourceLimiter
 	proxies  []netip.Prefix // trusted ones
@@ -88,6 +89,7 @@ func (a *Authority) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.box = box
 	if a.keys, err = a.openKeys(ctx, box); err != nil {
 		return err
 	}

@@ -60,6 +60,7 @@ func TestEveryTokenTypeAtEveryEndpoint(t *testing.T) {
 	ticket := f.createTicket(resource.TicketSpec{Role: resource.RoleOrchestrator})
 	m := f.enrol(ticket.Ticket)
 	f.declareFactory("ci", resource.TicketFactorySpec{Orchestrators: []string{ticket.Name}})
+	f.createSecret("s", secretContent)
 	idToken := tokenOf(t, m.idToken(nil))
 	forBase := tokenOf(t, m.idToken(`{"audience":["`+f.OperatorBase()+`"]}`))
 	tokens := map[string]func() string{
@@ -77,6 +78,9 @@ func TestEveryTokenTypeAtEveryEndpoint(t *testing.T) {
 	bearers := map[string]struct{ method, path, accepts string }{
 		"id_token":        {"POST", idTokenPath, "client assertion"},
 		"invite":          {"POST", invitePath, "client assertion"},
+		"secret":          {"GET", "/operator/v1/secret/s", "client assertion"},
+		"secret list":     {"GET", resource.SecretsPath, "admin"},
+		"secret show":     {"GET", resource.SecretsPath + "/s", "admin"},
 		"ticket list":     {"GET", resource.TicketsPath, "admin"},
 		"ticket create":   {"POST", resource.TicketsPath, "admin"},
 		"ticket show":     {"GET", resource.TicketsPath + "/" + ticket.Name, "admin"},

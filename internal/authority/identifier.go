@@ -14,6 +14,7 @@ const (
 	prefixTicket     = "tk1:"
 	prefixAdminToken = "at1:"
 	prefixFactory    = "tf1:"
+	prefixSecret     = "sc1:"
 	prefixJWT        = "jwt1:"
 )
 

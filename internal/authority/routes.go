@@ -20,6 +20,7 @@ const (
 	idTokenPath  = operatorPath + "/v1/id_token"
 	invitePath   = operatorPath + "/v1/invite"
 	keyPath      = operatorPath + "/v1/key"
+	secretPath   = operatorPath + "/v1/secret/{id}"
 	jwksPath     = operatorPath + "/.well-known/jwks.json"
 )
 
@@ -36,10 +37,12 @@ func (a *Authority) routes() http.Handler {
 		idTokenPath:  {http.MethodPost: a.issueIDToken},
 		invitePath:   {http.MethodPost: a.invite},
 		keyPath:      {http.MethodPost: a.replaceKey},
+		secretPath:   {http.MethodGet: a.readSecret},
 		jwksPath:     {http.MethodGet: a.publishKeys},
 	}
 	routes[resource.ActivityPath] = methods{http.MethodGet: a.admin(a.serveActivity)}
 	routes[resource.ActivityVerifyPath] = methods{http.MethodGet: a.admin(a.verifyActivity)}
+	a.secrets().mount(a, routes)
 	a.tickets().mount(a, routes)
 	a.workloads().mount(a, routes)
 	a.adminTokens().mount(a, routes)

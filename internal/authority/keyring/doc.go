@@ -13,5 +13,7 @@
 // start, so that by the time it signs every verifier has it. A key that signs no
 // more loses its private part.
 //
+// With the same key it seals the contents of secrets.
+//
 // It must not know what is in a token, who asked for it, or HTTP.
 package keyring

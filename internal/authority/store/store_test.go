@@ -57,6 +57,7 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 	workload := Workload{ID: "pr1:a", TicketID: ticket.ID, Thumbprint: "tp", JWK: "{}", Claimed: map[string]string{"k": "v"}, Status: TicketActive, Version: 1, CreatedAt: start}
 	key := SigningKey{ID: "kid", Purpose: PurposeIDToken, Algorithm: "ES256", State: KeyActive, PublicJWK: "{}", Sealed: "s", Version: 1, CreatedAt: start, ActivatedAt: start}
 	admin := AdminToken{ID: "at1:a", Role: "admin", Version: 1, CreatedAt: start, ExpiresAt: start.Add(time.Hour)}
+	secret := Secret{ID: "sc1:a", Description: "d", Sealed: "s", Tags: []string{"a"}, ExpiresAt: start.Add(time.Hour), CreatedAt: start}
 	event := Event{At: start, Kind: "enrol", Allowed: true, Reason: "r", Source: "127.0.0.1", AdminID: "a", TicketID: "b", WorkloadID: "c", TokenID: "d", Audiences: []string{"e"}, Count: 3}
 	mustWrite(t, s, func(tx *Tx) error {
 		_, err := tx.SettingOrInsert("operator_id", "op1:a")
@@ -65,7 +66,7 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 			t.Error("a new id was not fresh")
 		}
 		return errors.Join(err, spendErr, tx.InsertTicket(ticket, "digest"), tx.InsertWorkload(workload), tx.InsertSigningKey(key),
-			tx.InsertAdminToken(admin, "admin digest"), tx.AppendEvent(event))
+			tx.InsertAdminToken(admin, "admin digest"), tx.InsertSecret(secret), tx.AppendEvent(event))
 	})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -90,6 +91,9 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 	check(t, "admin token", admin)(q.AdminTokenBySecret("admin digest"))
 	check(t, "admin tokens", true)(q.HasAdminTokens())
 	check(t, "list of admin tokens", []AdminToken{admin})(q.AdminTokens("", 10))
+	secret.Version, secret.UpdatedAt = 1, start
+	check(t, "secret", secret)(q.Secret("sc1:a"))
+	check(t, "secrets", []Secret{secret})(q.Secrets("", 10))
 	check(t, "events", []Event{event})(q.Events(10))
 	mustWrite(t, s, func(tx *Tx) error {
 		check(t, "setting", "op1:a")(tx.SettingOrInsert("operator_id", "op1:b"))
@@ -121,7 +125,8 @@ func TestNotFound(t *testing.T) {
 	_, workload := q.Workload("x")
 	_, byKey := q.WorkloadByKey("x", "y")
 	_, admin := q.AdminToken("x")
-	for i, err := range []error{ticket, secret, workload, byKey, admin} {
+	_, named := q.Secret("x")
+	for i, err := range []error{ticket, secret, workload, byKey, admin, named} {
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("%d: %v", i, err)
 		}

@@ -1,0 +1,99 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lanyardhq/lanyard/internal/admin/resource"
+	"github.com/lanyardhq/lanyard/internal/authority/store"
+)
+
+// secretResponse is the body of GET /operator/v1/secret/{id}. Every member is there.
+type secretResponse struct {
+	ID          string     `json:"id"`
+	Content     string     `json:"content"`
+	CreatedAt   time.Time  `json:"created_at"`
+	ExpiresAt   *time.Time `json:"expires_at"` // null: never
+	Description string     `json:"description"`
+}
+
+// readSecret gives a workload a secret, if it has every tag of it. Whether there is
+// one that it may not read, it does not learn.
+func (a *Authority) readSecret(r *http.Request) (reply, error) {
+	who, err := a.authenticate(r, kindSecret)
+	if err != nil {
+		return reply{}, err
+	}
+	event := a.event(r, kindSecret)
+	id := r.PathValue("id")
+	known := isSecretName(id)
+	if known { // what it is not stays out of the activity: it may be anything, of any length
+		event.Resource = resource.KindSecret + "/" + id
+	}
+	if v := checkEnrolled(who.Enrolled, event.At); v != nil {
+		return reply{}, a.forbid(r, who, event, v)
+	}
+	var secret store.Secret
+	event.Reason = "no such secret"
+	if known {
+		secret, event.Reason, err = a.findSecret(r.Context(), id, who.Ticket.Tags, event.At)
+		if err != nil {
+			return reply{}, err
+		}
+	}
+	if event.Reason != "" {
+		return reply{}, a.denySecret(r, who, event)
+	}
+	content, err := a.box.OpenSecret(secret.ID, secret.Sealed)
+	if err != nil {
+		return reply{}, err
+	}
+	event.Allowed = true
+	if err := a.decide(r, who, event); err != nil {
+		return reply{}, err
+	}
+	return reply{status: http.StatusOK, body: secretResponse{
+		ID: secret.ID, Content: content, CreatedAt: secret.CreatedAt, ExpiresAt: orNil(secret.ExpiresAt), Description: secret.Description,
+	}}, nil
+}
+
+// findSecret returns the secret, or the reason why there is none for a workload with
+// the tags.
+func (a *Authority) findSecret(ctx context.Context, id string, tags []string, now time.Time) (secret store.Secret, reason string, err error) {
+	secret, err = a.store.Read(ctx).Secret(id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return store.Secret{}, "no such secret", nil
+	case err != nil:
+		return store.Secret{}, "", err
+	case hasExpired(secret, now):
+		return store.Secret{}, "the secret expired at " + secret.ExpiresAt.Format(time.RFC3339), nil
+	}
+	var missing []string
+	for _, tag := range secret.Tags {
+		if !slices.Contains(tags, tag) {
+			missing = append(missing, tag)
+		}
+	}
+	if len(missing) > 0 {
+		return store.Secret{}, "tags: the ticket lacks " + strings.Join(missing, ", "), nil
+	}
+	return secret, "", nil
+}
+
+// denySecret records why there is none, and says only that.
+func (a *Authority) denySecret(r *http.Request, who caller, event store.Event) error {
+	if err := a.decide(r, who, event); err != nil {
+		return err
+	}
+	a.metrics.refusals.WithLabelValues(event.Kind).Inc()
+	return &refusal{status: http.StatusNotFound, message: "there is no secret of that id for this workload"}
+}
+
+func isSecretName(id string) bool {
+	return chosenName.MatchString(id) || hasForm(id, prefixSecret, idLength)
+}
