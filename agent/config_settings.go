@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/caarlos0/env/v11"
+
+	"github.com/lanyardhq/lanyard/internal/token/operator"
 )
 
 // off is what switches a listener off.
@@ -50,13 +52,7 @@ func ReadSettings(environment map[string]string) (Settings, error) {
 // LANYARD_OPERATOR_BASE, or else MIM_OPERATOR_BASE, or else the authority's URL
 // with /operator.
 func (s *Settings) Complete() error {
-	if s.OperatorBase == "" {
-		s.OperatorBase = s.MIMOperatorBase
-	}
-	if s.OperatorBase == "" {
-		s.OperatorBase = strings.TrimSuffix(s.AuthorityURL, "/") + "/operator"
-	}
-	s.OperatorBase = strings.TrimSuffix(s.OperatorBase, "/")
+	s.OperatorBase = operator.ChooseBase(s.AuthorityURL, s.OperatorBase, s.MIMOperatorBase)
 	if len(s.LocalAPI) == 1 && s.LocalAPI[0] == off {
 		s.LocalAPI = nil
 	}

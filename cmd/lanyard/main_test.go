@@ -2,10 +2,8 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -44,7 +42,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			env.Values[runningSlot{}] = new(*exec.Cmd)
+			env.Values[processesKey{}] = processes{}
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("LANYARD_DATA_DIR", env.WorkDir+"/data")
@@ -54,49 +52,18 @@ func TestScripts(t *testing.T) {
 			"authority": func(ts *testscript.TestScript, neg bool, args []string) {
 				startAuthority(ts, filepath.Join(bin, programName), neg, args)
 			},
-			"waitfor": waitFor,
-			"findurl": findURL,
-			"setjson": setJSON,
-			"mode":    fileMode,
+			"start": func(ts *testscript.TestScript, neg bool, args []string) {
+				start(ts, filepath.Join(bin, programName), neg, args)
+			},
+			"stop":     stop,
+			"waitfor":  waitFor,
+			"findurl":  findURL,
+			"findport": findPort,
+			"setjson":  setJSON,
+			"mode":     fileMode,
 		},
 	})
 }
-
-// startAuthority OUT LOG runs lanyard authority until the script ends, or stops the
-// one that runs: authority stop.
-func startAuthority(ts *testscript.TestScript, program string, neg bool, args []string) {
-	if !neg && len(args) == 1 && args[0] == "stop" {
-		running := *ts.Value(runningSlot{}).(**exec.Cmd)
-		if running == nil {
-			ts.Fatalf("no authority runs")
-		}
-		ts.Check(running.Process.Signal(syscall.SIGTERM))
-		ts.Check(running.Wait()) // exit code 0
-		return
-	}
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: authority OUT LOG, or authority stop")
-	}
-	running := exec.Command(program, "authority")
-	running.Dir = ts.MkAbs(".")
-	for _, variable := range []string{"PATH", "HOME", "LANYARD_DATA_DIR", "LANYARD_LISTEN", "LANYARD_SIGNING_ALGORITHM"} {
-		running.Env = append(running.Env, variable+"="+ts.Getenv(variable))
-	}
-	var err error
-	running.Stdout, err = os.Create(ts.MkAbs(args[0]))
-	ts.Check(err)
-	running.Stderr, err = os.Create(ts.MkAbs(args[1]))
-	ts.Check(err)
-	ts.Check(running.Start())
-	ts.Defer(func() {
-		_ = running.Process.Kill() // an error says that it has ended
-		_ = running.Wait()
-	})
-	*ts.Value(runningSlot{}).(**exec.Cmd) = running
-}
-
-// runningSlot is where a script keeps its authority.
-type runningSlot struct{}
 
 // waitFor FILE TEXT waits until the file holds the text.
 func waitFor(ts *testscript.TestScript, neg bool, args []string) {

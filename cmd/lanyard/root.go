@@ -25,6 +25,7 @@ func newRootCommand() *cobra.Command {
 		newDemoCommand(),
 		newGetCommand(),
 		newKeyCommand(),
+		newRunCommand(),
 		newTicketCommand(),
 		newVerifyCommand(),
 		newVersionCommand(),

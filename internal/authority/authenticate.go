@@ -25,16 +25,16 @@ func refusedAssertion() *refusal {
 // authenticate finds out which workload signed the request's assertion, and
 // evaluates every control that any contact is under: each endpoint for workloads
 // begins with it, so that none can forget one.
-func (a *Authority) authenticate(r *http.Request, kind string) (caller, error) {
+func (a *Authority) authenticate(r *http.Request, event store.Event) (caller, error) {
 	who, reason, err := a.identify(r)
 	if err != nil {
 		return caller{}, err
 	}
 	if reason != "" {
-		a.refuseUnauthenticated(r, a.event(r, kind), reason)
+		event.Resource = "" // a stranger may have named anything
+		a.refuseUnauthenticated(r, event, reason)
 		return caller{}, refusedAssertion()
 	}
-	event := a.event(r, kind)
 	v, err := checkContact(a.store.Read(r.Context()), who.Enrolled, a.source(r), event.At)
 	if err != nil {
 		return caller{}, err

@@ -59,7 +59,7 @@ type extraClaim struct {
 
 // issueIDToken signs an ID token for the workload that asks.
 func (a *Authority) issueIDToken(r *http.Request) (reply, error) {
-	who, err := a.authenticate(r, kindIDToken)
+	who, err := a.authenticate(r, a.event(r, kindIDToken))
 	if err != nil {
 		return reply{}, err
 	}

@@ -34,7 +34,7 @@ type inviteResponse struct {
 
 // invite mints a ticket for an orchestrator.
 func (a *Authority) invite(r *http.Request) (reply, error) {
-	who, err := a.authenticate(r, kindInvite)
+	who, err := a.authenticate(r, a.event(r, kindInvite))
 	if err != nil {
 		return reply{}, err
 	}

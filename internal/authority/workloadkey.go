@@ -23,7 +23,7 @@ type keyResponse struct {
 // stops at once. A workload that does not learn the answer asks again, by the new
 // key: if that is in force already nothing changes.
 func (a *Authority) replaceKey(r *http.Request) (reply, error) {
-	who, err := a.authenticate(r, kindKey)
+	who, err := a.authenticate(r, a.event(r, kindKey))
 	if err != nil {
 		return reply{}, err
 	}

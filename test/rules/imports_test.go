@@ -37,6 +37,8 @@ var ours = []struct {
 		"a source talks to its issuer over the wire, never to the issuer's code"},
 	{"internal/localapi", []string{"internal/privatefile", "internal/token", "internal/workload"},
 		"one API serves both modes, so it knows neither kernel nor configuration"},
+	{"internal/client", []string{"internal/localapi", "internal/token"},
+		"the client mode runs where there is no kernel to ask who calls"},
 	{"internal/telemetry", []string{"internal/workload"},
 		"what is recorded are facts about a token, so it has no way to see one"},
 	{"internal/probe", []string{"bpf", "internal/workload"},

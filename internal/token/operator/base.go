@@ -31,6 +31,17 @@ func parseBase(base string, allowInsecure bool) (string, error) {
 	return strings.TrimRight(base, "/"), nil
 }
 
+// ChooseBase returns the operator's base that settings name: the first one that is
+// set, or else the authority's URL with /operator.
+func ChooseBase(authorityURL string, bases ...string) string {
+	for _, base := range bases {
+		if base != "" {
+			return strings.TrimSuffix(base, "/")
+		}
+	}
+	return strings.TrimSuffix(authorityURL, "/") + "/operator"
+}
+
 // isLoopback reports whether a host name is this host by definition (RFC 6761
 // section 6.3) or a loopback address.
 func isLoopback(host string) bool {
