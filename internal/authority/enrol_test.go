@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -230,43 +229,6 @@ func TestControlsHoldForRepeatedEnrolment(t *testing.T) {
 	m.register(ticket.Ticket).decode(t, 200, &again)
 	f.clock.Advance(time.Hour)
 	m.register(ticket.Ticket).refused(t, 401)
-}
-
-// TestRaceForTheLastUse: of many who ask at once exactly as many get in as the
-// ticket says.
-func TestRaceForTheLastUse(t *testing.T) {
-	f := start(t)
-	const rounds, racers = 15, 8
-	for round := range rounds {
-		allowed := 1 + round%2
-		ticket := f.createTicket(resource.TicketSpec{MaxUses: int64(allowed)})
-		bodies := make([]map[string]any, racers)
-		for i := range bodies {
-			bodies[i] = f.newMember().registration(ticket.Ticket)
-		}
-		var wg sync.WaitGroup
-		statuses := make([]int, racers)
-		release := make(chan struct{})
-		for i, body := range bodies {
-			wg.Go(func() {
-				<-release
-				got, err := f.trySend("POST", registerPath, "", body)
-				if err != nil {
-					t.Error(err)
-				}
-				statuses[i] = got.status
-			})
-		}
-		close(release)
-		wg.Wait()
-		count := map[int]int{}
-		for _, status := range statuses {
-			count[status]++
-		}
-		if count[200] != allowed || count[401] != racers-allowed {
-			t.Fatalf("round %d: %v, want %d enrolled", round, count, allowed)
-		}
-	}
 }
 
 func TestClaimsOfTheClientStayClaims(t *testing.T) {
