@@ -2,7 +2,10 @@ package authority
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -190,4 +193,38 @@ func TestRaceOfKeyExchanges(t *testing.T) {
 	if won != 1 {
 		t.Errorf("%d exchanges by one key", won)
 	}
+}
+
+// TestAKeyReplacedMeanwhile: both requests were let in before either was decided.
+func TestAKeyReplacedMeanwhile(t *testing.T) {
+	f := start(t)
+	m := f.enrol(f.createTicket(resource.TicketSpec{}).Ticket)
+	type exchange struct {
+		request *http.Request
+		who     caller
+		next    *member
+	}
+	var both [2]exchange
+	for i := range both {
+		request := httptest.NewRequest("POST", keyPath, nil)
+		request.Header.Set("Authorization", "Bearer "+m.assertion())
+		who, err := f.authenticate(request, kindKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		both[i] = exchange{request, who, m.successor()}
+	}
+	for i, e := range both {
+		proof, err := f.verifyNewKey(e.next.newKeyProof(m.id), m.id, e.next.public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = f.exchangeKey(e.request, e.who, e.next.public, proof, f.event(e.request, kindKey))
+		var refused *refusal
+		if late := errors.As(err, &refused) && refused.status == 401; late != (i == 1) {
+			t.Errorf("exchange %d: %v", i, err)
+		}
+	}
+	decodeToken(t, both[0].next.idToken(nil))
+	both[1].next.idToken(nil).refused(t, 401)
 }
