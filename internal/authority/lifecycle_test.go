@@ -23,10 +23,7 @@ import (
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 )
-
-func digest(secret string) string { return jose.Digest([]byte(secret)) }
 
 func TestARestartKeepsEverything(t *testing.T) {
 	f := start(t)

@@ -60,8 +60,8 @@ func (k *Keyring) Sign(typ string, claims any) (string, error) {
 // JWKS returns the public keys as a JWK set (RFC 7517). Do not change it.
 func (k *Keyring) JWKS() []byte { return k.current.Load().jwks }
 
-// Algorithms returns the algorithms of the published keys, each once. Do not
-// change them.
+// Algorithms returns the algorithms of the published keys, each once, sorted. Do
+// not change them.
 func (k *Keyring) Algorithms() []string { return k.current.Load().algorithms }
 
 func newKey(algorithm string, box *Box) (store.SigningKey, error) {
@@ -122,6 +122,7 @@ func assemble(keys []store.SigningKey, box *Box) (*ring, error) {
 			active = true
 		}
 	}
+	slices.Sort(made.algorithms)
 	if !active {
 		return nil, errors.New("load signing keys: none is active")
 	}
