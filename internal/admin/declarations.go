@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -33,28 +34,57 @@ func ReadDeclarations(r io.Reader, file string) ([]Declared, error) {
 		return nil, fmt.Errorf("read declarations: %s is longer than %d bytes", file, maxDeclarations)
 	}
 	var all []Declared
-	decoder := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict())
-	for document := 1; ; document++ {
-		var said struct {
+	for i, text := range documents(data) {
+		var said struct { // no pointer to it: the decoder would leave that nil
 			Kind string         `yaml:"kind"`
 			Name string         `yaml:"name"`
 			Spec map[string]any `yaml:"spec"`
 		}
-		err := decoder.Decode(&said)
+		err := yaml.NewDecoder(bytes.NewReader(text.content), yaml.Strict()).Decode(&said)
 		switch {
-		case errors.Is(err, io.EOF):
-			return all, nil
-		case err != nil:
-			return nil, fmt.Errorf("read declarations: %s%s", file, whereAndWhy(err))
+		case err != nil && !errors.Is(err, io.EOF):
+			return nil, fmt.Errorf("read declarations: %s%s", file, whereAndWhy(err, text.line))
 		case said.Kind == "" && said.Name == "" && said.Spec == nil:
-			continue // an empty document
+			continue // a document of comments
 		}
 		one, err := declared(said.Kind, said.Name, said.Spec)
 		if err != nil {
-			return nil, fmt.Errorf("read declarations: %s, document %d: %w", file, document, err)
+			return nil, fmt.Errorf("read declarations: %s, document %d: %w", file, i+1, err)
 		}
 		all = append(all, one)
 	}
+	return all, nil
+}
+
+// document is one of a file, with the number of lines before it.
+type document struct {
+	content []byte
+	line    int
+}
+
+// documents splits a file at its document markers (YAML 1.2.2 §9.1.2), which can be
+// nothing else. The library's own decoder takes an empty document for the end of the
+// file, and leaves out what follows without a word.
+func documents(data []byte) []document {
+	all := []document{{}}
+	number := 0
+	for line := range bytes.Lines(data) {
+		if isMarker(line) {
+			all = append(all, document{line: number})
+			line = append([]byte("   "), line[3:]...)
+		}
+		last := &all[len(all)-1]
+		last.content = append(last.content, line...)
+		number++
+	}
+	return slices.DeleteFunc(all, func(d document) bool { return len(bytes.TrimSpace(d.content)) == 0 })
+}
+
+func isMarker(line []byte) bool {
+	if !bytes.HasPrefix(line, []byte("---")) && !bytes.HasPrefix(line, []byte("...")) {
+		return false
+	}
+	return len(line) == 3 || strings.ContainsRune(" \t\r\n", rune(line[3]))
 }
 
 func declared(word, name string, spec map[string]any) (Declared, error) {
@@ -81,14 +111,14 @@ func declared(word, name string, spec map[string]any) (Declared, error) {
 
 // whereAndWhy leaves out the lines of the file that the YAML library quotes: one of
 // them may be a secret.
-func whereAndWhy(err error) string {
+func whereAndWhy(err error, linesBefore int) string {
 	var located yaml.Error
 	if !errors.As(err, &located) {
 		return ": not YAML"
 	}
 	why, _, _ := strings.Cut(located.GetMessage(), "\n")
 	if at := located.GetToken(); at != nil && at.Position != nil {
-		return fmt.Sprintf(":%d:%d: %s", at.Position.Line, at.Position.Column, why)
+		return fmt.Sprintf(":%d:%d: %s", linesBefore+at.Position.Line, at.Position.Column, why)
 	}
 	return ": " + why
 }

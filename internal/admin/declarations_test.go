@@ -1,0 +1,57 @@
+package admin
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestReadDeclarations(t *testing.T) {
+	for name, tt := range map[string]struct {
+		text string
+		want []string
+	}{
+		"one":             {"kind: Ticket\nname: a\nspec:\n  tags: [x]\n", []string{`Ticket a {"tags":["x"]}`}},
+		"several":         {"kind: Ticket\nname: a\n---\n\n---\nkind: AdminToken\nname: b\nspec: {role: viewer}\n---\n", []string{"Ticket a {}", `AdminToken b {"role":"viewer"}`}},
+		"empty first":     {"---\n---\n# c\n--- # d\nkind: Ticket\nname: a\n...\n---\n{kind: Ticket, name: b}", []string{"Ticket a {}", "Ticket b {}"}},
+		"marker in text":  {"kind: Ticket\nname: a\nspec:\n  description: |\n    ---\n    x\n", []string{`Ticket a {"description":"---\nx\n"}`}},
+		"line ends":       {"kind: Ticket\r\nname: a\r\n---\r\nkind: Ticket\r\nname: b\r\n", []string{"Ticket a {}", "Ticket b {}"}},
+		"JSON":            {`{"kind":"Ticket","name":"a","spec":{"max_uses":3}}`, []string{`Ticket a {"max_uses":3}`}},
+		"nothing":         {"", nil},
+		"only a comment":  {"# nothing\n", nil},
+		"numbers as text": {"kind: Ticket\nname: a\nspec: {description: '1'}\n", []string{`Ticket a {"description":"1"}`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all, err := ReadDeclarations(strings.NewReader(tt.text), "f.yaml")
+			var got []string
+			for _, d := range all {
+				got = append(got, d.Kind.Kind+" "+d.Declaration.Name+" "+string(d.Declaration.Spec))
+			}
+			if err != nil || !slices.Equal(got, tt.want) {
+				t.Errorf("%q, %v; want %q", got, err, tt.want)
+			}
+		})
+	}
+}
+
+// TestReadDeclarationsSaysWhatIsWrong, and quotes nothing: it may be a secret.
+func TestReadDeclarationsSaysWhatIsWrong(t *testing.T) {
+	for name, tt := range map[string]struct{ text, says string }{
+		"no YAML":        {"kind: [hunter2", "f.yaml"},
+		"unknown member": {"kind: Ticket\nname: a\nspecs: {content: hunter2}\n", "f.yaml:3:1"},
+		"in the second":  {"kind: Ticket\nname: a\n---\nkind: Ticket\nname: b\nspecs: {content: hunter2}\n", "f.yaml:6:1"},
+		"twice":          {"kind: Ticket\nname: a\nname: hunter2\n", "f.yaml:3"},
+		"spec a text":    {"kind: Ticket\nname: a\nspec: hunter2\n", "f.yaml:3"},
+		"kind":           {"kind: tickets\nname: a\n", "document 1"},
+		"no kind":        {"kind: Ticket\nname: a\n---\nname: a\n", "document 2"},
+		"no name":        {"kind: Ticket\n", "name is missing"},
+		"too long":       {"# " + strings.Repeat("a", maxDeclarations), "longer than"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all, err := ReadDeclarations(strings.NewReader(tt.text), "f.yaml")
+			if err == nil || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("%v, %v", all, err)
+			}
+		})
+	}
+}
