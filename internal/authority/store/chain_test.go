@@ -193,6 +193,43 @@ func TestChainGoesOnAfterAllIsForgotten(t *testing.T) {
 	}
 }
 
+// TestManyEventsAreForgotten: more than one write removes, and none too many.
+func TestManyEventsAreForgotten(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "db"))
+	const n = 2*forgottenAtOnce + 10
+	mustWrite(t, s, func(tx *Tx) error {
+		for range n {
+			if err := tx.AppendEvent(Event{At: start, Kind: "k"}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := s.ForgetEvents(t.Context(), start, 3); err != nil {
+		t.Fatal(err)
+	}
+	if chain, err := s.VerifyEvents(t.Context()); err != nil || chain.First != n-2 || chain.Sequence != n {
+		t.Errorf("%+v, %v", chain, err)
+	}
+}
+
+// TestAppendedWakesWhoWaits, once the events can be read and not before.
+func TestAppendedWakesWhoWaits(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "db"))
+	appended := s.Appended()
+	mustWrite(t, s, func(tx *Tx) error { return tx.InsertTicket(sampleTicket(), "digest") })
+	select {
+	case <-appended:
+		t.Error("woken without an event")
+	default:
+	}
+	mustWrite(t, s, func(tx *Tx) error { return tx.AppendEvent(Event{At: start, Kind: "k"}) })
+	<-appended
+	if oldest, newest, err := s.Read(t.Context()).EventSequences(); err != nil || oldest != 1 || newest != 1 {
+		t.Errorf("%d to %d, %v", oldest, newest, err)
+	}
+}
+
 // TestEventsOfAnOlderDatabaseAreChained: more of them than are chained at once, and
 // some that retention has removed.
 func TestEventsOfAnOlderDatabaseAreChained(t *testing.T) {

@@ -137,7 +137,7 @@ func scanEvent(rows *sql.Rows) (Event, error) {
 }
 
 // forgottenAtOnce bounds the events that one write removes: others wait meanwhile.
-const forgottenAtOnce = 10000
+const forgottenAtOnce = 1000
 
 // ForgetEvents removes the oldest events up to the first one that is not older than
 // before, and all but the newest keep.
