@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,18 +24,19 @@ import (
 // runSettings are the process settings of lanyard run. Its flags and the MIM_*
 // variables are those of the first seed.
 type runSettings struct {
-	InviteCode      string   `env:"LANYARD_INVITE_CODE" flag:"invite-code" usage:"ticket to enrol with, at the first run; other users can read a command line, but not this variable"`
-	Dir             string   `env:"LANYARD_STATE_DIR" flag:"dir" usage:"folder of identity and state; another folder is another identity"`
-	LocalPort       string   `env:"LANYARD_LOCAL_PORT" flag:"local-port" usage:"port of the local API, default 3013"`
-	LocalAPI        []string `env:"LANYARD_LOCAL_API" envDefault:"127.0.0.1,[::1]"`
-	APIKey          string   `env:"MIM_API_KEY"` // a secret is no flag: every user sees those
-	OperatorBase    string   `env:"LANYARD_OPERATOR_BASE" flag:"operator-base" usage:"base of the operator, ending in /operator; also MIM_OPERATOR_BASE"`
-	MIMOperatorBase string   `env:"MIM_OPERATOR_BASE"`
-	AuthorityURL    string   `env:"LANYARD_AUTHORITY_URL" flag:"authority-url" usage:"where the authority is" envDefault:"http://127.0.0.1:8700"`
-	CAFile          string   `env:"LANYARD_CA_FILE" flag:"ca-file" usage:"PEM file of the CAs to trust instead of the system's"`
-	AllowInsecure   bool     `env:"LANYARD_ALLOW_INSECURE" flag:"allow-insecure" usage:"speak http to an operator on another machine"`
-	Level           string   `env:"LANYARD_LOG_LEVEL" flag:"level" usage:"debug, info, warn or error" envDefault:"info"`
-	Format          string   `env:"LANYARD_LOG_FORMAT" flag:"log-format" usage:"text or json" envDefault:"text"`
+	InviteCode      string        `env:"LANYARD_INVITE_CODE" flag:"invite-code" usage:"ticket to enrol with, at the first run; other users can read a command line, but not this variable"`
+	Dir             string        `env:"LANYARD_STATE_DIR" flag:"dir" usage:"folder of identity and state; another folder is another identity"`
+	LocalPort       string        `env:"LANYARD_LOCAL_PORT" flag:"local-port" usage:"port of the local API, default 3013"`
+	LocalAPI        []string      `env:"LANYARD_LOCAL_API" envDefault:"127.0.0.1,[::1]"`
+	APIKey          string        `env:"MIM_API_KEY"` // a secret is no flag: every user sees those
+	OperatorBase    string        `env:"LANYARD_OPERATOR_BASE" flag:"operator-base" usage:"base of the operator, ending in /operator; also MIM_OPERATOR_BASE"`
+	MIMOperatorBase string        `env:"MIM_OPERATOR_BASE"`
+	AuthorityURL    string        `env:"LANYARD_AUTHORITY_URL" flag:"authority-url" usage:"where the authority is" envDefault:"http://127.0.0.1:8700"`
+	CAFile          string        `env:"LANYARD_CA_FILE" flag:"ca-file" usage:"PEM file of the CAs to trust instead of the system's"`
+	AllowInsecure   bool          `env:"LANYARD_ALLOW_INSECURE" flag:"allow-insecure" usage:"speak http to an operator on another machine"`
+	KeyMaxAge       time.Duration `env:"LANYARD_KEY_MAX_AGE" flag:"key-max-age" usage:"how old the workload's key becomes before it is renewed; 0 is for ever" envDefault:"720h"`
+	Level           string        `env:"LANYARD_LOG_LEVEL" flag:"level" usage:"debug, info, warn or error" envDefault:"info"`
+	Format          string        `env:"LANYARD_LOG_FORMAT" flag:"log-format" usage:"text or json" envDefault:"text"`
 }
 
 // defaultLocalPort is the original client's.
@@ -107,7 +109,12 @@ func (s *runSettings) config(stderr io.Writer) (client.Config, error) {
 	if err != nil {
 		return client.Config{}, err
 	}
+	host, err := os.Hostname()
+	if err != nil {
+		return client.Config{}, fmt.Errorf("find name of this host: %w", err)
+	}
 	config := operator.Config{
+		Host:     host,
 		Base:     operator.ChooseBase(s.AuthorityURL, s.OperatorBase, s.MIMOperatorBase),
 		StateDir: dir, CAFile: s.CAFile, AllowInsecure: s.AllowInsecure,
 	}
@@ -116,7 +123,7 @@ func (s *runSettings) config(stderr io.Writer) (client.Config, error) {
 			return client.Config{}, fmt.Errorf("--invite-code: %w", err)
 		}
 	}
-	return client.Config{Operator: config, LocalAPI: addresses, APIKey: s.APIKey, Log: log}, nil
+	return client.Config{Operator: config, LocalAPI: addresses, APIKey: s.APIKey, Log: log, KeyMaxAge: s.KeyMaxAge}, nil
 }
 
 // folder returns the absolute path of the state folder.

@@ -39,6 +39,9 @@ type Config struct {
 	LocalAPI []string        // addresses of the local API
 	APIKey   string          // "" for one that the first start makes; a secret
 	Log      *slog.Logger
+
+	// KeyMaxAge is how old the workload's key becomes; 0 is for ever.
+	KeyMaxAge time.Duration
 }
 
 // Client is one workload and its local API. Make it with New, and Run it once.
@@ -50,6 +53,7 @@ type Client struct {
 	listeners []net.Listener
 	keyFile   string
 	id        string
+	keyMaxAge time.Duration
 }
 
 // New listens, enrols the workload unless it has been, and opens the local API's
@@ -61,7 +65,7 @@ func New(ctx context.Context, config Config) (*Client, error) {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	c := &Client{
-		log: config.Log, source: source,
+		log: config.Log, source: source, keyMaxAge: config.KeyMaxAge,
 		tokens: token.NewCache(token.CacheConfig{Logger: config.Log}),
 	}
 	if err := c.open(ctx, config); err != nil {
@@ -80,6 +84,11 @@ func (c *Client) open(ctx context.Context, config Config) error {
 		return err
 	}
 	c.id = enrolment.WorkloadID
+	if here := config.Operator.Host; enrolment.Host != "" && enrolment.Host != here {
+		c.log.Warn("this folder was enrolled on another host; if it is a copy, two hosts are one workload, and the one that renews "+
+			"its key first shuts out the other: enrol this one anew, in a folder of its own",
+			"folder", config.Operator.StateDir, "enrolled_on", enrolment.Host, "host", here)
+	}
 	key, path, err := localapi.OpenKey(config.APIKey, config.Operator.StateDir)
 	if err != nil {
 		return err
@@ -161,9 +170,9 @@ func (c *Client) Run(ctx context.Context) error {
 }
 
 // keepReady has the cache hold an ID token, and logs when there is none and when
-// there is one again.
+// there is one again. The key is renewed beside it.
 func (c *Client) keepReady(ctx context.Context) {
-	ready, told := false, false
+	ready, told, renewable := false, false, true
 	for {
 		_, err := c.tokens.Get(ctx, token.Request{Identity: identity})
 		if ctx.Err() != nil {
@@ -181,12 +190,29 @@ func (c *Client) keepReady(ctx context.Context) {
 			c.log.Info("ID token is ready")
 			ready = true
 		}
+		if err == nil && c.keyMaxAge > 0 {
+			renewable = c.renewKey(ctx, renewable)
+		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// renewKey renews the workload's key if it is due, and reports whether that works.
+// Of failures in a row the first is logged.
+func (c *Client) renewKey(ctx context.Context, worked bool) bool {
+	renewed, err := c.source.RenewKey(ctx, c.keyMaxAge)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil && worked:
+		c.log.Warn("the workload's key was not renewed; it stays in use", "error", err)
+	case renewed:
+		c.log.Info("the workload's key was renewed")
+	}
+	return err == nil
 }
 
 // close lets go of whatever was opened.

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,8 +24,8 @@ const key = "Albert"
 
 // standIn speaks the operator protocol's answers and believes everything.
 type standIn struct {
-	registrations, fetches atomic.Int32
-	away                   atomic.Bool
+	registrations, fetches, renewals atomic.Int32
+	away                             atomic.Bool
 }
 
 func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -42,6 +43,9 @@ func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fetches.Add(1)
 		signed, _ := jwt.Sign(someClaims(), jwt.WithInsecureNoSignature())
 		out = map[string]string{"jwt_id_token": string(signed)}
+	case "/operator/v1/key":
+		s.renewals.Add(1)
+		out = map[string]string{"workload_id": "pr1:x"}
 	case "/operator/v1/secret/sec1:x":
 		out = map[string]any{"id": "sec1:x", "content": "hunter2", "created_at": time.Now(), "expires_at": nil, "description": ""}
 	case "/operator/v1/invite":
@@ -154,11 +158,7 @@ func TestTokenIsReadyUnasked(t *testing.T) {
 	server := httptest.NewServer(s)
 	defer server.Close()
 	c, _ := run(t, configure(t, server.URL+"/operator"))
-	for deadline := time.Now().Add(10 * time.Second); s.fetches.Load() == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("no token was fetched")
-		}
-	}
+	await(t, "a token is fetched", func() bool { return s.fetches.Load() > 0 })
 	withKey := map[string]string{"Authorization": "Bearer " + key}
 	for range 2 {
 		if status, body := call(t, c, "GET", "/peer/v1/id_token", "", withKey); status != 200 {
@@ -212,4 +212,71 @@ func TestFolderIsFreeAfterwards(t *testing.T) {
 	if n := s.registrations.Load(); n != 1 {
 		t.Errorf("%d registrations, want 1", n)
 	}
+}
+
+// await waits until something holds.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("in vain: %s", what)
+		}
+	}
+}
+
+// TestKeyIsRenewed once it is old enough, and not before.
+func TestKeyIsRenewed(t *testing.T) {
+	for age, want := range map[time.Duration]int32{0: 0, time.Hour: 0, time.Nanosecond: 1} {
+		s := &standIn{}
+		server := httptest.NewServer(s)
+		config := configure(t, server.URL+"/operator")
+		config.KeyMaxAge = age
+		var log lines
+		config.Log = slog.New(slog.NewTextHandler(&log, nil))
+		_, stop := run(t, config)
+		await(t, "a token is ready", func() bool { return log.hold("ID token is ready") })
+		if want > 0 {
+			await(t, "the key is renewed", func() bool { return log.hold("key was renewed") })
+		}
+		stop()
+		if n := s.renewals.Load(); n != want {
+			t.Errorf("older than %v: %d renewals, want %d", age, n, want)
+		}
+		server.Close()
+	}
+}
+
+// TestCopiedFolderIsReported on the host where it was not enrolled, there only.
+func TestCopiedFolderIsReported(t *testing.T) {
+	server := httptest.NewServer(&standIn{})
+	defer server.Close()
+	config := configure(t, server.URL+"/operator")
+	for _, host := range []string{"one", "one", "two"} {
+		var log lines
+		config.Operator.Host = host
+		config.Log = slog.New(slog.NewTextHandler(&log, nil))
+		_, stop := run(t, config)
+		stop()
+		if reported := log.hold("enrolled_on=one host=two"); reported != (host == "two") {
+			t.Errorf("on host %s: reported %v", host, reported)
+		}
+	}
+}
+
+// lines is what was logged.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) hold(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.text.String(), text)
 }

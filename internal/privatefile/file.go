@@ -93,6 +93,19 @@ func create(path, secret string) (err error) {
 	return syncFolder(dir)
 }
 
+// Replace moves a secret file over another of the same folder: afterwards there is
+// the new one, and never a moment without either.
+func Replace(from, to string) error {
+	err := os.Rename(from, to)
+	if err == nil {
+		err = syncFolder(filepath.Dir(to))
+	}
+	if err != nil {
+		return fmt.Errorf("replace secret file %s: %w", to, err)
+	}
+	return nil
+}
+
 func syncFolder(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

@@ -23,6 +23,7 @@ const (
 	idTokenPath  = "/v1/id_token"
 	secretPath   = "/v1/secret/" // and the id
 	invitePath   = "/v1/invite"
+	newKeyPath   = "/v1/key"
 )
 
 // Config is what a Client is made of.
@@ -34,6 +35,9 @@ type Config struct {
 	Ticket     Ticket // instead of a file; not another one than the folder was enrolled with
 	// Environment is told to the authority at enrolment; it is only our word.
 	Environment map[string]string
+
+	// Host is this host's name, kept beside the enrolment, or "".
+	Host string
 
 	AllowInsecure bool   // accept http to other hosts than this one
 	CAFile        string // PEM; trusted instead of the system's CAs, or ""
@@ -66,6 +70,7 @@ type Client struct {
 type member struct {
 	enrolment Enrolment
 	signer    signer
+	next      *key // nil, or the key that the authority may have instead
 }
 
 // New checks the configuration and returns a client.
@@ -135,10 +140,6 @@ func (c *Client) WorkloadID() string {
 // workload that the authority does not know (any more) is token.ErrNotEnrolled;
 // no answer is token.ErrUnreachable.
 func (c *Client) Fetch(ctx context.Context, r token.Request) (token.Token, error) {
-	m, err := c.enrolled(ctx)
-	if err != nil {
-		return token.Token{}, err
-	}
 	body := idTokenRequest{TTLSeconds: int64(c.config.TTL / time.Second)}
 	if r.Audience != "" {
 		body.Audience = []string{r.Audience}
@@ -146,12 +147,9 @@ func (c *Client) Fetch(ctx context.Context, r token.Request) (token.Token, error
 	var out struct {
 		IDToken string `json:"jwt_id_token"`
 	}
-	received, err := c.caller.exchange(ctx, idTokenPath, func(at time.Time) (message, error) {
-		assertion, err := m.signer.assertion(m.enrolment.WorkloadID, at)
-		return message{bearer: assertion, body: body}, err
-	}, &out)
+	received, err := c.call(ctx, message{body: body}, idTokenPath, &out)
 	if err != nil {
-		return token.Token{}, c.explain(err, m)
+		return token.Token{}, err
 	}
 	return parseIDToken(out.IDToken, c.caller.clock, received)
 }
@@ -173,7 +171,7 @@ func (c *Client) explain(err error, m *member) error {
 		return &token.RefusedError{Message: a.message}
 	case a.status == http.StatusUnauthorized && !isClockError(err):
 		return fmt.Errorf("%w: the authority does not accept the key of workload %s (%w); "+
-			"if it lost the workload, remove %s and enrol anew with a fresh ticket",
+			"it lost the workload, or a copy of %s is used elsewhere and has renewed the key: remove it and enrol anew with a fresh ticket",
 			token.ErrNotEnrolled, m.enrolment.WorkloadID, err, c.config.StateDir)
 	}
 	return err

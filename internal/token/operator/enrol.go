@@ -75,7 +75,7 @@ func (c *Client) recallOrRegister(ctx context.Context) (*member, error) {
 		}
 		c.folder = f
 	}
-	k, err := c.folder.key()
+	k, err := c.folder.key(keyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,11 @@ func (c *Client) recallOrRegister(ctx context.Context) (*member, error) {
 	if err := c.checkTicket(e); err != nil {
 		return nil, err
 	}
-	return &member{enrolment: *e, signer: c.signer(k)}, nil
+	next, err := c.folder.key(nextKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	return &member{enrolment: *e, signer: c.signer(k), next: next}, nil
 }
 
 func (c *Client) signer(k *key) signer {
@@ -119,7 +123,7 @@ func (c *Client) register(ctx context.Context, k *key) (*member, error) {
 		return nil, err
 	}
 	if k == nil {
-		if k, err = c.folder.makeKey(); err != nil {
+		if k, err = c.folder.makeKey(keyFile); err != nil {
 			return nil, err
 		}
 	}
@@ -134,7 +138,7 @@ func (c *Client) register(ctx context.Context, k *key) (*member, error) {
 	if err != nil {
 		return nil, c.explainRefusal(err)
 	}
-	e.TicketSHA256 = ticket.digest()
+	e.TicketSHA256, e.Host = ticket.digest(), c.config.Host
 	e.Base = c.config.Base // whatever the answer says
 	if !isName(e.WorkloadID) || !isName(e.OperatorID) {
 		return nil, fmt.Errorf("enrol at %s: the answer names no usable workload_id and operator_id; is this the operator's base?", c.config.Base)

@@ -20,12 +20,13 @@ const (
 // assertionLife is short of the minute that the protocol allows at most.
 const assertionLife = 50 * time.Second
 
-// registrationClaims bind ticket, key and base together: proof of possession.
+// registrationClaims bind ticket (or workload), key and base together: proof of possession.
 type registrationClaims struct {
 	Audience     string `json:"aud"`
 	IssuedAt     int64  `json:"iat"`
 	ID           string `json:"jti"`
-	TicketSHA256 string `json:"ticket_sha256"`
+	TicketSHA256 string `json:"ticket_sha256,omitempty"` // of a registration
+	WorkloadID   string `json:"workload_id,omitempty"`   // of a further key
 	Thumbprint   string `json:"jkt"`
 }
 
@@ -52,6 +53,14 @@ func (s *signer) registration(ticket Ticket, at time.Time) (string, error) {
 		Audience: s.base, IssuedAt: at.Unix(), ID: rand.Text(),
 		TicketSHA256: ticket.digest(),
 		Thumbprint:   s.key.thumbprint,
+	})
+}
+
+// succession returns the proof that goes with a further key of the workload's.
+func (s *signer) succession(workloadID string, at time.Time) (string, error) {
+	return s.sign(registrationType, registrationClaims{
+		Audience: s.base, IssuedAt: at.Unix(), ID: rand.Text(),
+		WorkloadID: workloadID, Thumbprint: s.key.thumbprint,
 	})
 }
 

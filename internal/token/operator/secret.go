@@ -58,8 +58,8 @@ func (c *Client) Secret(ctx context.Context, id string, refresh bool) (Secret, e
 
 func (c *Client) readSecret(ctx context.Context, id string) (Secret, error) {
 	var out secretAnswer
-	if err := c.call(ctx, message{method: http.MethodGet}, secretPath+url.PathEscape(id), &out); err != nil {
-		return Secret{}, fmt.Errorf("read secret %s: %w", id, err)
+	if _, err := c.call(ctx, message{method: http.MethodGet}, secretPath+url.PathEscape(id), &out); err != nil {
+		return Secret{}, fmt.Errorf("read secret %s: %w", id, classify(err))
 	}
 	if out.Content == nil {
 		return Secret{}, fmt.Errorf("read secret %s: %w: the answer has no content", id, token.ErrUnreachable)
@@ -78,8 +78,8 @@ func (c *Client) Invite(ctx context.Context, factory string) (string, error) {
 		TicketID string `json:"ticket_id"`
 	}
 	m := message{body: map[string]string{"ticket_factory_id": factory}}
-	if err := c.call(ctx, m, invitePath, &out); err != nil {
-		return "", fmt.Errorf("generate invite: %w", err)
+	if _, err := c.call(ctx, m, invitePath, &out); err != nil {
+		return "", fmt.Errorf("generate invite: %w", classify(err))
 	}
 	if !isWord(out.TicketID) {
 		return "", fmt.Errorf("generate invite: %w: the answer has no usable ticket_id", token.ErrUnreachable)
@@ -87,28 +87,17 @@ func (c *Client) Invite(ctx context.Context, factory string) (string, error) {
 	return out.TicketID, nil
 }
 
-// call sends a message as the workload and reads the answer into out.
-func (c *Client) call(ctx context.Context, m message, path string, out any) error {
-	w, err := c.enrolled(ctx)
-	if err != nil {
+// classify tells apart what the authority can say of an id, or of a request.
+func classify(err error) error {
+	var a *answerError
+	if !errors.As(err, &a) {
 		return err
 	}
-	_, err = c.caller.exchange(ctx, path, func(at time.Time) (message, error) {
-		var err error
-		m.bearer, err = w.signer.assertion(w.enrolment.WorkloadID, at)
-		return m, err
-	}, out)
-	var a *answerError
-	if errors.As(err, &a) && !errors.Is(err, token.ErrUnreachable) {
-		switch a.status {
-		case http.StatusNotFound:
-			return fmt.Errorf("%w: %w", ErrNotFound, a)
-		case http.StatusBadRequest:
-			return &InvalidError{Message: a.message}
-		}
+	switch a.status {
+	case http.StatusNotFound:
+		return fmt.Errorf("%w: %w", ErrNotFound, a)
+	case http.StatusBadRequest:
+		return &InvalidError{Message: a.message}
 	}
-	if err != nil {
-		return c.explain(err, w)
-	}
-	return nil
+	return err
 }

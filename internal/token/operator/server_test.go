@@ -157,6 +157,8 @@ func (a *authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			out, p = a.register(body, &s)
 		case "/operator/v1/id_token":
 			out, p = a.idToken(r, body, &s)
+		case "/operator/v1/key":
+			out, p = a.replaceKey(r, body, &s)
 		default:
 			p = &problem{404, "no such path"}
 		}
@@ -266,22 +268,28 @@ func (a *authority) register(body map[string]json.RawMessage, s *seen) (any, *pr
 	return map[string]string{"workload_id": id, "operator_id": "op1:000000000000000000000001"}, nil
 }
 
-func (a *authority) idToken(r *http.Request, body map[string]json.RawMessage, s *seen) (any, *problem) {
-	refused := &problem{401, "client authentication failed"}
-	assertion, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		return nil, refused
-	}
+// authenticate returns the workload of an assertion.
+func (a *authority) authenticate(r *http.Request, s *seen) *workload {
+	assertion, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	unverified, err := jwt.ParseInsecure([]byte(assertion))
 	if err != nil {
-		return nil, refused
+		return nil
 	}
 	w := a.workloads[unverified.Subject()]
 	if w == nil {
-		return nil, refused
+		return nil
 	}
 	if s.claims, err = a.verify(assertion, w.key, assertionType); err != nil {
 		a.t.Logf("assertion refused: %v", err)
+		return nil
+	}
+	return w
+}
+
+func (a *authority) idToken(r *http.Request, body map[string]json.RawMessage, s *seen) (any, *problem) {
+	refused := &problem{401, "client authentication failed"}
+	w := a.authenticate(r, s)
+	if w == nil {
 		return nil, refused
 	}
 	life, _ := s.claims["exp"].(float64)

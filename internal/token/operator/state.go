@@ -20,6 +20,7 @@ import (
 const (
 	lockFile      = "lock"
 	keyFile       = "key.pem"
+	nextKeyFile   = "next-key.pem" // while it is not sure that the authority has it
 	enrolmentFile = "enrolment.json"
 )
 
@@ -42,6 +43,8 @@ type Enrolment struct {
 	OperatorID string `json:"operator_id"`
 	// TicketSHA256 tells the ticket that it was enrolled with from others.
 	TicketSHA256 string `json:"ticket_sha256,omitempty"`
+	// Host is where that was, if it was told: a copy of the folder shows.
+	Host string `json:"host,omitempty"`
 }
 
 // folder is a locked state folder. Nobody else uses it until close.
@@ -101,39 +104,6 @@ func takeLock(ctx context.Context, lock *os.File) error {
 
 // close unlocks the folder.
 func (f *folder) close() error { return f.lock.Close() }
-
-// key returns the folder's key pair, or nil if there is none yet.
-func (f *folder) key() (*key, error) {
-	path := filepath.Join(f.path, keyFile)
-	text, err := privatefile.Read(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read private key: %w; if others may have read it, remove the folder and enrol anew with a fresh ticket", err)
-	}
-	k, err := decodeKey([]byte(text))
-	if err != nil {
-		return nil, fmt.Errorf("read private key %s: %w; %s", path, err, startAnew)
-	}
-	return k, nil
-}
-
-// makeKey makes the folder's key pair and writes it.
-func (f *folder) makeKey() (*key, error) {
-	k, err := makeKey()
-	if err != nil {
-		return nil, err
-	}
-	text, err := k.encode()
-	if err != nil {
-		return nil, err
-	}
-	if err := privatefile.Create(filepath.Join(f.path, keyFile), text); err != nil {
-		return nil, fmt.Errorf("write private key: %w", err)
-	}
-	return k, nil
-}
 
 // enrolment returns what was enrolled from this folder, or nil if nothing was. It
 // is no secret, so that its owner may let others read it.
