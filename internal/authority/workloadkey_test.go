@@ -208,7 +208,7 @@ func TestAKeyReplacedMeanwhile(t *testing.T) {
 	for i := range both {
 		request := httptest.NewRequest("POST", keyPath, nil)
 		request.Header.Set("Authorization", "Bearer "+m.assertion())
-		who, err := f.authenticate(request, kindKey)
+		who, err := f.authenticate(request, f.event(request, kindKey))
 		if err != nil {
 			t.Fatal(err)
 		}
