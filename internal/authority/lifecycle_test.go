@@ -50,6 +50,9 @@ func TestWhatIsOnDisk(t *testing.T) {
 	ticket := f.createTicket(resource.TicketSpec{})
 	m := f.enrol(ticket.Ticket)
 	idToken := tokenOf(t, m.idToken(nil))
+	inviting, _ := f.orchestrator()
+	f.declareFactory("ci", resource.TicketFactorySpec{Orchestrators: []string{inviting.id}})
+	minted := inviting.mint("ci")
 	names := []string{}
 	err := filepath.WalkDir(f.config.DataDir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -73,7 +76,7 @@ func TestWhatIsOnDisk(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		for what, secret := range map[string]string{"ticket": ticket.Ticket, "admin token": f.admin, "ID token": idToken} {
+		for what, secret := range map[string]string{"ticket": ticket.Ticket, "admin token": f.admin, "ID token": idToken, "minted ticket": minted} {
 			if strings.Contains(string(content), secret) && (what != "admin token" || entry.Name() != adminTokenFile) {
 				t.Errorf("%s holds the %s", path, what)
 			}

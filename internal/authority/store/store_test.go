@@ -58,6 +58,8 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 	key := SigningKey{ID: "kid", Purpose: PurposeIDToken, Algorithm: "ES256", State: KeyActive, PublicJWK: "{}", Sealed: "s", Version: 1, CreatedAt: start, ActivatedAt: start}
 	admin := AdminToken{ID: "at1:a", Role: "admin", Version: 1, CreatedAt: start, ExpiresAt: start.Add(time.Hour)}
 	secret := Secret{ID: "sc1:a", Description: "d", Sealed: "s", Tags: []string{"a"}, ExpiresAt: start.Add(time.Hour), CreatedAt: start}
+	list := NetworkList{Name: "office", Description: "both", CIDRs: []string{"192.0.2.0/24", "2001:db8::/32"}, Version: 1, CreatedAt: start, UpdatedAt: start}
+	factory := TicketFactory{Name: "ci", Description: "builds", Status: TicketActive, Orchestrators: []string{"pr1:a"}, Template: "{}", Version: 1, CreatedAt: start, UpdatedAt: start}
 	event := Event{At: start, Kind: "enrol", Allowed: true, Reason: "r", Source: "127.0.0.1", AdminID: "a", TicketID: "b", WorkloadID: "c", TokenID: "d", Audiences: []string{"e"}, Count: 3}
 	mustWrite(t, s, func(tx *Tx) error {
 		_, err := tx.SettingOrInsert("operator_id", "op1:a")
@@ -66,7 +68,7 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 			t.Error("a new id was not fresh")
 		}
 		return errors.Join(err, spendErr, tx.InsertTicket(ticket, "digest"), tx.InsertWorkload(workload), tx.InsertSigningKey(key),
-			tx.InsertAdminToken(admin, "admin digest"), tx.InsertSecret(secret), tx.AppendEvent(event))
+			tx.InsertAdminToken(admin, "admin digest"), tx.InsertNetworkList(list), tx.InsertTicketFactory(factory), tx.InsertSecret(secret), tx.AppendEvent(event))
 	})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -94,6 +96,10 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 	secret.Version, secret.UpdatedAt = 1, start
 	check(t, "secret", secret)(q.Secret("sc1:a"))
 	check(t, "secrets", []Secret{secret})(q.Secrets("", 10))
+	check(t, "network list", list)(q.NetworkList("office"))
+	check(t, "list of network lists", []NetworkList{list})(q.NetworkLists("", 1))
+	check(t, "ticket factory", factory)(q.TicketFactory("ci"))
+	check(t, "list of ticket factories", []TicketFactory{factory})(q.TicketFactories("", 10))
 	check(t, "events", []Event{event})(q.Events(10))
 	mustWrite(t, s, func(tx *Tx) error {
 		check(t, "setting", "op1:a")(tx.SettingOrInsert("operator_id", "op1:b"))
@@ -126,7 +132,9 @@ func TestNotFound(t *testing.T) {
 	_, byKey := q.WorkloadByKey("x", "y")
 	_, admin := q.AdminToken("x")
 	_, named := q.Secret("x")
-	for i, err := range []error{ticket, secret, workload, byKey, admin, named} {
+	_, list := q.NetworkList("x")
+	_, factory := q.TicketFactory("x")
+	for i, err := range []error{ticket, secret, workload, byKey, admin, list, factory, named} {
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("%d: %v", i, err)
 		}
