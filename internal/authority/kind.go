@@ -285,13 +285,14 @@ func (k kindAPI[Spec, Status]) created(made declared[Spec, Status]) reply {
 }
 
 func (k kindAPI[Spec, Status]) explain(err error) error {
+	noun := strings.ReplaceAll(k.noun, "_", " ")
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return &refusal{status: http.StatusNotFound, message: "no such " + k.noun}
+		return &refusal{status: http.StatusNotFound, message: "no such " + noun}
 	case errors.Is(err, store.ErrDuplicate):
-		return &refusal{status: http.StatusConflict, message: "a " + k.noun + " of that name is there already"}
+		return &refusal{status: http.StatusConflict, message: "another " + noun + " has that name already"}
 	case errors.Is(err, store.ErrInUse):
-		return &refusal{status: http.StatusConflict, message: "something else still refers to the " + k.noun}
+		return &refusal{status: http.StatusConflict, message: "something else still refers to the " + noun}
 	}
 	return err
 }

@@ -38,7 +38,9 @@ func TestNetworkListLife(t *testing.T) {
 	if !reflect.DeepEqual(ticket.Spec.Networks, []string{"public-access", "office"}) {
 		t.Errorf("networks %v", ticket.Spec.Networks)
 	}
-	f.send("DELETE", path, as, nil).refused(t, 409)
+	if message := f.send("DELETE", path, as, nil).refused(t, 409); !strings.Contains(message, "refers to the network list") {
+		t.Errorf("told %q", message)
+	}
 	f.send("PATCH", resource.TicketsPath+"/"+ticket.Name, as, `{"spec":{"networks":["elsewhere"]}}`).refused(t, 400)
 	f.send("DELETE", path, as, nil).refused(t, 409) // the failed change took nothing away
 	f.send("PATCH", resource.TicketsPath+"/"+ticket.Name, as, `{"spec":{"networks":null}}`).decode(t, 200, &ticket)

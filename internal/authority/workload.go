@@ -34,6 +34,8 @@ func (a *Authority) workloads() kind[resource.WorkloadSpec, resource.WorkloadSta
 	}
 }
 
+// declaredWorkload shows which control refuses the workload wherever it calls from:
+// that its network is allowed is seen when it calls.
 func declaredWorkload(e store.Enrolled, now time.Time) declared[resource.WorkloadSpec, resource.WorkloadStatus] {
 	status := resource.WorkloadStatus{
 		Ticket:        e.Ticket.ID,
