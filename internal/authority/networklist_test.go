@@ -1,8 +1,11 @@
 package authority
 
 import (
+	"net"
+	"net/http/httptest"
 	"net/netip"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -163,6 +166,36 @@ func TestCheckNetworks(t *testing.T) {
 		v, err := checkNetworks(f.store.Read(t.Context()), store.Ticket{ID: public.Name, Networks: public.Spec.Networks}, source{addr: netip.MustParseAddr(addr)})
 		if err != nil || v != nil {
 			t.Errorf("%s has no public access: %v, %v", addr, v, err)
+		}
+	}
+}
+
+// TestNetworksOfBothFamilies: over real sockets, of which one serves both.
+func TestNetworksOfBothFamilies(t *testing.T) {
+	f := start(t)
+	ticket := f.createTicket(resource.TicketSpec{Networks: []string{resource.PublicAccess}})
+	listener, err := net.Listen("tcp", "[::]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(f.Handler())
+	_ = server.Listener.Close() // it is replaced
+	server.Listener = listener
+	server.Start()
+	t.Cleanup(server.Close)
+	port := listener.Addr().(*net.TCPAddr).AddrPort().Port()
+	for _, tt := range []struct{ host, inside, outside string }{
+		{"::1", "::1/128", "0.0.0.0/0"},
+		{"127.0.0.1", "127.0.0.0/8", "::/0"},
+	} {
+		f.base = "http://" + net.JoinHostPort(tt.host, strconv.Itoa(int(port)))
+		f.declareNetworks("tested", tt.inside)
+		f.send("PATCH", resource.TicketsPath+"/"+ticket.Name, "Bearer "+f.admin, `{"spec":{"networks":["tested"]}}`).decode(t, 200, &ticket)
+		m := f.enrol(ticket.Ticket)
+		f.declareNetworks("tested", tt.outside)
+		m.idToken(nil).refused(t, 403)
+		if e := f.events()[0]; e.Source != tt.host || !strings.HasPrefix(e.Reason, controlNetworks) {
+			t.Errorf("activity %+v", e)
 		}
 	}
 }
