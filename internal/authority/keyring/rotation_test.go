@@ -12,6 +12,19 @@ import (
 	"github.com/lanyardhq/lanyard/internal/authority/store"
 )
 
+// TestADatabaseWithoutANextKey: as a version left it that knew one key only.
+func TestADatabaseWithoutANextKey(t *testing.T) {
+	f := open(t)
+	signs, next := f.signsBy(), f.inState(store.KeyNext).ID
+	if err := f.config.Store.Write(t.Context(), func(tx *store.Tx) error { return tx.DeleteSigningKey(next) }); err != nil {
+		t.Fatal(err)
+	}
+	f.reopen(now.Add(time.Hour))
+	if f.signsBy() != signs || f.published()[next] || len(f.published()) != 2 {
+		t.Errorf("%s signs, published are %v", f.signsBy(), f.published())
+	}
+}
+
 // TestRotationBySchedule follows the keys over a period's end and what comes after.
 func TestRotationBySchedule(t *testing.T) {
 	f := open(t)
