@@ -36,7 +36,7 @@ func (a *Authority) serveActivity(r *http.Request, by store.AdminToken) (reply, 
 	if query.lines {
 		return a.streams.reply(func(s *stream) error { return a.streamActivity(s, query, by) })
 	}
-	events, err := a.store.Read(r.Context()).EventsBefore(query.filter, query.after, query.before, query.limit)
+	events, err := listActivity(a.store.Read(r.Context()), query)
 	if err != nil {
 		return reply{}, err
 	}
@@ -48,6 +48,25 @@ func (a *Authority) serveActivity(r *http.Request, by store.AdminToken) (reply, 
 		page.Next = strconv.FormatInt(events[len(events)-1].Sequence, 10)
 	}
 	return reply{status: http.StatusOK, body: page}, nil
+}
+
+// listActivity looks for events a window at a time, from the newest back.
+func listActivity(q store.Queries, query activityQuery) ([]store.Event, error) {
+	oldest, newest, err := q.EventSequences()
+	if err != nil {
+		return nil, err
+	}
+	first, before := max(query.after+1, oldest), min(query.before, newest+1)
+	var all []store.Event
+	for before > first && len(all) < query.limit {
+		from := max(first, before-eventWindow)
+		found, err := q.EventsBefore(query.filter, from-1, before, query.limit-len(all))
+		if err != nil {
+			return nil, err
+		}
+		all, before = append(all, found...), from
+	}
+	return all, nil
 }
 
 // verifyActivity looks at every event: it may take longer than another answer.

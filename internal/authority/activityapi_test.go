@@ -144,6 +144,16 @@ func TestActivityExport(t *testing.T) {
 	if len(all) != n+atStart || len(f.lines("format=jsonl&outcome=refused")) != n/2 || len(f.lines("format=jsonl&workload=w3")) != n/10+1 {
 		t.Errorf("%d events", len(all))
 	}
+	// A listing looks as far back as it must.
+	var page resource.Page[resource.Activity]
+	f.send("GET", resource.ActivityPath+"?workload=w0&until=2026-03-04T05:06:08Z", "Bearer "+f.admin, nil).decode(t, 200, &page)
+	if sequences(page.Items) != "1" {
+		t.Errorf("listed %s", sequences(page.Items))
+	}
+	f.send("GET", resource.ActivityPath+"?limit=200&workload=w1", "Bearer "+f.admin, nil).decode(t, 200, &page)
+	if len(page.Items) != n/10+1 {
+		t.Errorf("listed %d", len(page.Items))
+	}
 	hash := ""
 	for _, a := range all {
 		hash = store.Event{

@@ -18,9 +18,9 @@ const (
 	maxStreams = 32
 	// streamPage is how many events of a stream are in memory at once.
 	streamPage = 500
-	// streamWindow is how many events one query looks at: a filter that few pass must
+	// eventWindow is how many events one query looks at: a filter that few pass must
 	// not keep a connection to the database from others.
-	streamWindow = 50_000
+	eventWindow = 1000
 )
 
 // streams are the answers that go on for longer than others. They end when the
@@ -156,7 +156,7 @@ func (a *Authority) streamUpTo(s *stream, query activityQuery, by store.AdminTok
 		if s.over() || !a.stillAdministrator(s.ctx, by) {
 			return at, errCutOff
 		}
-		end := min(at+streamWindow, newest)
+		end := min(at+eventWindow, newest)
 		events, err := a.store.Read(s.ctx).EventsAfter(query.filter, at, end+1, streamPage)
 		if err != nil {
 			return at, err

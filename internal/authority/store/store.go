@@ -28,7 +28,8 @@ type Store struct {
 	read   *statements
 	spent  atomic.Int64 // rows of spent_ids, at least
 
-	appended bell // rung when there are more events
+	appended  bell          // rung when there are more events
+	verifying chan struct{} // held by who verifies them: it takes long, and readers are few
 
 	mu     sync.RWMutex // guards closed, and the queue against being closed while written to
 	closed bool
@@ -53,6 +54,8 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		read:   newStatements(reads),
 		queue:  make(chan *write, queueLength),
 		done:   make(chan struct{}),
+
+		verifying: make(chan struct{}, 1),
 	}
 	spent, err := s.Read(ctx).count("SELECT COUNT(*) FROM spent_ids")
 	if err != nil {
