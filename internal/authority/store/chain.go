@@ -101,8 +101,14 @@ type Chain struct {
 
 // VerifyEvents computes the hash of every event anew. An event that was changed,
 // put in, moved or removed, other than by retention, is an ErrTampered that names
-// the first place where the chain does not hold.
+// the first place where the chain does not hold. One call at a time looks.
 func (s *Store) VerifyEvents(ctx context.Context) (Chain, error) {
+	select {
+	case s.verifying <- struct{}{}:
+		defer func() { <-s.verifying }()
+	case <-ctx.Done():
+		return Chain{}, fmt.Errorf("verify activity: %w", context.Cause(ctx))
+	}
 	// One transaction: retention must not move the anchor meanwhile.
 	tx, err := s.reads.BeginTx(ctx, nil)
 	if err != nil {

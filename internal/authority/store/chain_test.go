@@ -278,3 +278,19 @@ func olderSchema(t *testing.T, db *sql.DB, version int64) {
 		t.Fatal(err)
 	}
 }
+
+// TestOneVerifiesAtATime: the others wait for as long as they like, without a
+// connection that readers need.
+func TestOneVerifiesAtATime(t *testing.T) {
+	s, _ := chained(t, 1)
+	s.verifying <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.VerifyEvents(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	<-s.verifying
+	if _, err := s.VerifyEvents(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
