@@ -27,7 +27,7 @@ type runSettings struct {
 	InviteCode      string        `env:"LANYARD_INVITE_CODE" flag:"invite-code" usage:"ticket to enrol with, at the first run; other users can read a command line, but not this variable"`
 	Dir             string        `env:"LANYARD_STATE_DIR" flag:"dir" usage:"folder of identity and state; another folder is another identity"`
 	LocalPort       string        `env:"LANYARD_LOCAL_PORT" flag:"local-port" usage:"port of the local API, default 3013"`
-	LocalAPI        []string      `env:"LANYARD_LOCAL_API" envDefault:"127.0.0.1,[::1]"`
+	LocalAPI        []string      `env:"LANYARD_LOCAL_API" flag:"local-api" usage:"addresses of the local API, by commas; each may have a port" envDefault:"127.0.0.1,[::1]"`
 	APIKey          string        `env:"MIM_API_KEY"` // a secret is no flag: every user sees those
 	OperatorBase    string        `env:"LANYARD_OPERATOR_BASE" flag:"operator-base" usage:"base of the operator, ending in /operator; also MIM_OPERATOR_BASE"`
 	MIMOperatorBase string        `env:"MIM_OPERATOR_BASE"`

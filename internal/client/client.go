@@ -111,6 +111,9 @@ func (c *Client) listen(ctx context.Context, addresses []string) error {
 		switch {
 		case err == nil:
 			c.listeners = append(c.listeners, l)
+			if !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
+				c.log.Warn("other machines reach this local API address; key and tokens pass the network in the clear", "address", address)
+			}
 		case localapi.LacksFamily(err) && address[0] == '[' && len(addresses) > 1:
 			c.log.Info("local API address left out; this host lacks the family", "address", address)
 		case errors.Is(err, syscall.EADDRINUSE):

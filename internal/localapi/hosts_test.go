@@ -2,9 +2,11 @@ package localapi
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -98,6 +100,19 @@ func TestLocalAPIHosts(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestNobodyIsKnown: without a way to tell who calls, a flow is worth nothing.
+func TestNobodyIsKnown(t *testing.T) {
+	api := New(Config{Key: NewKey(testKey), Tokens: fakeTokens{}, Identity: func() string { return "keyed" }})
+	r := httptest.NewRequest(http.MethodGet, "/peer/v1/id_token", nil)
+	r.Host = "localhost"
+	r.Header.Set(WorkloadHeader, "1")
+	answered := httptest.NewRecorder()
+	api.Handler().ServeHTTP(answered, r.WithContext(context.WithValue(r.Context(), flowKey{}, workload.Flow{})))
+	if answered.Code != http.StatusUnauthorized {
+		t.Errorf("got %d %s", answered.Code, answered.Body)
 	}
 }
 
