@@ -36,9 +36,6 @@ func (a *Authority) replaceKey(r *http.Request) (reply, error) {
 		return reply{}, err
 	}
 	event := a.event(r, kindKey)
-	if v := checkEnrolled(who.Enrolled, event.At); v != nil {
-		return reply{}, a.forbid(r, who, event, v)
-	}
 	proof, err := a.verifyNewKey(request.Proof, who.Workload.ID, key)
 	if err != nil {
 		event.Reason = err.Error()
