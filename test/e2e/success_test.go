@@ -106,7 +106,7 @@ func TestWithoutAgentTheLedgerRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(output, "401") || !strings.Contains(output, "no bearer token") {
 			t.Errorf("curl got %q (%v), want the ledger's refusal", output, err)
 		}
-		output, err = w.curl("--include", "--header", "Authorization: Bearer e30.e30.e30", ledgerURL)
+		output, err = w.curl("--include", "--header", "Authorization: Bearer eyJhbGciOiJFUzI1NiIsImtpZCI6IngifQ.e30.AAAA", ledgerURL)
 		if err == nil || !strings.Contains(output, "not signed by this issuer") {
 			t.Errorf("curl got %q (%v), want the ledger's refusal of a made-up token", output, err)
 		}
