@@ -3,24 +3,17 @@
 package bench
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/lanyardhq/lanyard/test/lab"
 )
-
-// waitLimit bounds every wait for a part to be ready or to end.
-const waitLimit = 30 * time.Second
 
 // Where everything listens, inside a network namespace of its own. All clients
 // name the origin's address as host, so that heads are equally long.
@@ -40,16 +33,13 @@ const (
 // host is a host of the benchmark's own: clients, hops and the origin each have a
 // cgroup, whose CPU time is counted.
 type host struct {
-	b       *testing.B
-	folder  string
-	net     *lab.NetNS
+	*stage
 	clients *lab.Cgroup // above the next three
 	direct  *lab.Cgroup // no hooks
 	watched *lab.Cgroup // the agent's hooks
 	relayed *lab.Cgroup // the hooks of arm R
 	hops    *lab.Cgroup
 	server  *lab.Cgroup
-	http    *http.Client
 
 	token string // what the origin wants
 	agent *lab.Process
@@ -61,13 +51,11 @@ type host struct {
 func newHost(b *testing.B) *host {
 	b.Helper()
 	cgroup := lab.NewCgroup(b)
-	h := &host{b: b, folder: b.TempDir(), net: lab.NewNetNS(b), hop: map[string]*lab.Process{}}
+	h := &host{stage: newStage(b), hop: map[string]*lab.Process{}}
 	h.clients = cgroup.Sub(b, "clients")
 	h.direct, h.watched, h.relayed = h.clients.Sub(b, "direct"), h.clients.Sub(b, "watched"), h.clients.Sub(b, "relayed")
 	h.hops, h.server = cgroup.Sub(b, "hops"), cgroup.Sub(b, "server")
 	h.net.AddLocal(b, address+"/32")
-	h.widenPorts()
-	h.http = &http.Client{Transport: &http.Transport{DialContext: h.dial, DisableKeepAlives: true}, Timeout: waitLimit}
 	h.install()
 	h.startAuthority()
 	h.startAgent()
@@ -79,47 +67,12 @@ func newHost(b *testing.B) *host {
 	return h
 }
 
-// widenPorts lets a client have more than 28,000 connections behind it: those
-// just closed keep their ports for a while.
-func (h *host) widenPorts() {
-	h.b.Helper()
-	err := h.net.Do(func() error {
-		return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("10000 65535"), 0)
-	})
-	if err != nil {
-		h.b.Fatalf("widen the range of ports: %v", err)
-	}
-}
-
-func (h *host) dial(_ context.Context, network, to string) (conn net.Conn, err error) {
-	err = h.net.Do(func() error {
-		conn, err = net.DialTimeout(network, to, waitLimit)
-		return err
-	})
-	return conn, err
-}
-
-func (h *host) path(name string) string { return filepath.Join(h.folder, name) }
-
-func (h *host) write(name, content string) string {
-	h.b.Helper()
-	if err := os.WriteFile(h.path(name), []byte(content), 0o600); err != nil {
-		h.b.Fatal(err)
-	}
-	return h.path(name)
-}
-
-// install builds our programs, with their symbols for whoever profiles them, and
-// gives the managed clients names of their own: it is by name that the kernel tells
-// them from bystanders.
+// install builds our programs and gives the managed clients names of their own: it
+// is by name that the kernel tells them from bystanders.
 func (h *host) install() {
 	h.b.Helper()
 	for name, pkg := range map[string]string{"lanyard": "cmd/lanyard", "relay": "test/bench/relay", "idle": "test/bench/idle"} {
-		build := exec.Command("go", "build", "-o", h.path(name), "github.com/lanyardhq/lanyard/"+pkg)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if output, err := build.CombinedOutput(); err != nil {
-			h.b.Fatalf("build %s: %v\n%s", pkg, err, output)
-		}
+		h.build(name, pkg)
 	}
 	for _, name := range []string{"h2load", "wrk"} {
 		found, err := exec.LookPath(name)
@@ -143,37 +96,6 @@ func (h *host) copyExecutable(from, name string) {
 	if err != nil {
 		h.b.Fatalf("copy %s: %v", from, err)
 	}
-}
-
-// start starts a part of the host.
-func (h *host) start(name string, cgroup *lab.Cgroup, command []string, env ...string) *lab.Process {
-	h.b.Helper()
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + h.folder}, env...)
-	return lab.StartProcess(h.b, lab.Place{Cgroup: cgroup, Net: h.net}, waitLimit, name, cmd)
-}
-
-// get returns the body of a URL inside the host.
-func (h *host) get(url string) (string, error) {
-	response, err := h.http.Get(url)
-	if err != nil {
-		return "", err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s answers %s: %s", url, response.Status, body)
-	}
-	return string(body), err
-}
-
-// awaitOK waits until a part answers at a URL.
-func (h *host) awaitOK(p *lab.Process, url string) {
-	h.b.Helper()
-	p.WaitUntil(h.b, waitLimit, func() error {
-		_, err := h.get(url)
-		return err
-	})
 }
 
 // startAuthority starts the authority, outside all that is measured, and makes a

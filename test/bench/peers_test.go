@@ -20,7 +20,7 @@ var answer = `{"invoices":[` + strings.Repeat(`{"id":"5d41402abc4b2a76","total":
 // requests and wants the right token, and no other.
 func (h *host) startOrigin() {
 	h.b.Helper()
-	config := h.write("origin.conf", nginxMain(h, "origin")+fmt.Sprintf(`
+	config := h.write("origin.conf", h.nginxMain("origin")+fmt.Sprintf(`
 	server {
 		listen %[1]s:%[2]s backlog=4096;
 		default_type application/json;
@@ -41,7 +41,7 @@ func (h *host) statusURL() string { return "http://" + address + ":" + statusPor
 
 // nginxMain is the first part of every nginx configuration here: one worker, which
 // is what a second core leaves room for, nothing logged, connections kept.
-func nginxMain(h *host, name string) string {
+func (s *stage) nginxMain(name string) string {
 	return fmt.Sprintf(`
 daemon off;
 worker_processes 1;
@@ -56,14 +56,14 @@ http {
 	fastcgi_temp_path %[1]s.fastcgi;
 	uwsgi_temp_path %[1]s.uwsgi;
 	scgi_temp_path %[1]s.scgi;
-`, h.path(name))
+`, s.path(name))
 }
 
 // startNginx starts the arm N: reuse of upstream connections at one port, none at
 // the other.
 func (h *host) startNginx() {
 	h.b.Helper()
-	config := h.write("nginx.conf", nginxMain(h, "nginx")+fmt.Sprintf(`
+	config := h.write("nginx.conf", h.nginxMain("nginx")+fmt.Sprintf(`
 	upstream origin { server %[1]s:%[2]s; keepalive 1024; keepalive_requests 1000000000; keepalive_timeout 1h; }
 	proxy_http_version 1.1;
 	proxy_set_header Host %[1]s:%[2]s;
