@@ -104,13 +104,18 @@ func (q Queries) query(query string, args ...any) (*sql.Rows, error) {
 	return rows, nil
 }
 
-// row scans the single row of a query; no row is ErrNotFound.
+// row scans the single row of a query; no row is ErrNotFound. It finishes what it
+// began: to watch for the end of a context, database/sql and the driver start two
+// goroutines, which cost more than the row.
 func (q Queries) row(dest []any, query string, args ...any) error {
 	stmt, err := q.statements.get(query)
 	if err != nil {
 		return err
 	}
-	err = stmt.QueryRowContext(q.ctx, args...).Scan(dest...)
+	if q.ctx.Err() != nil {
+		return context.Cause(q.ctx)
+	}
+	err = stmt.QueryRowContext(context.WithoutCancel(q.ctx), args...).Scan(dest...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrNotFound
 	}
