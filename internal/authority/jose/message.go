@@ -16,9 +16,10 @@ const MaxLength = 8 << 10
 // Message is a parsed JWS whose header is acceptable. Nothing of it may be
 // believed before Verify.
 type Message struct {
-	header  Header
-	claims  Claims
-	compact []byte
+	header    Header
+	claims    Claims
+	input     []byte // what is signed: the first two parts (RFC 7515 section 5.2)
+	signature []byte
 }
 
 // Header is what we read and write of a protected header.
@@ -59,7 +60,10 @@ func Parse(compact string) (*Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse JWS claims: %w", err)
 	}
-	return &Message{header: header, claims: Claims{members: claims}, compact: []byte(compact)}, nil
+	return &Message{
+		header: header, claims: Claims{members: claims},
+		input: []byte(compact[:len(protected)+1+len(payload)]), signature: raw[2],
+	}, nil
 }
 
 func parseHeader(data []byte) (Header, error) {
@@ -99,7 +103,13 @@ func (m *Message) Verify(key PublicKey) (Claims, error) {
 	if m.header.KeyID != "" && m.header.KeyID != key.Thumbprint() {
 		return Claims{}, errors.New("verify JWS: the header names another key")
 	}
-	if _, err := jws.Verify(m.compact, jws.WithKey(key.algorithm, key.key)); err != nil {
+	// The library's verifier alone: what we have read is not read once more, by a
+	// reader that might read it otherwise.
+	verifier, err := jws.NewVerifier(key.algorithm)
+	if err != nil {
+		return Claims{}, fmt.Errorf("verify JWS: %w", err)
+	}
+	if err := verifier.Verify(m.input, m.signature, key.key); err != nil {
 		return Claims{}, errors.New("verify JWS: the signature does not fit the key")
 	}
 	return m.claims, nil
