@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -75,6 +77,9 @@ func runAuthority(ctx context.Context, settings authoritySettings, stdout, stder
 		if config.URL, err = authority.DefaultURL(listener.Addr(), withTLS); err != nil {
 			return errors.Join(err, listener.Close())
 		}
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(authority.GCPercent)
 	}
 	server, err := authority.New(config)
 	if err != nil {

@@ -65,7 +65,7 @@ func (a *Authority) identify(r *http.Request) (who caller, reason string, err er
 	if err != nil {
 		return caller{}, "", err
 	}
-	key, err := jose.ParsePublicKey([]byte(enrolled.Workload.JWK))
+	key, err := a.keyOf(enrolled.Workload)
 	if err != nil {
 		return caller{}, "", err
 	}
@@ -75,6 +75,22 @@ func (a *Authority) identify(r *http.Request) (who caller, reason string, err er
 		return caller{}, err.Error(), nil
 	}
 	return caller{Enrolled: enrolled, assertion: once}, "", nil
+}
+
+// maxParsedKeys bounds the workloads' keys that are kept parsed: to read one anew
+// costs as much as to verify with it.
+const maxParsedKeys = 10000
+
+// keyOf returns a workload's key.
+func (a *Authority) keyOf(w store.Workload) (jose.PublicKey, error) {
+	if key, found := a.parsedKeys.get(w.JWK); found {
+		return key, nil
+	}
+	key, err := jose.ParsePublicKey([]byte(w.JWK))
+	if err == nil {
+		a.parsedKeys.put(w.JWK, key)
+	}
+	return key, err
 }
 
 // bearer returns the credential of the request's only Authorization field.

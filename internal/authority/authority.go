@@ -13,9 +13,15 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/keyring"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
 )
+
+// GCPercent is the garbage collector's GOGC that suits a process which is an
+// authority and nothing else. It keeps some MB; collecting each time that as many
+// were allocated anew takes a fifth of its CPU time (docs/performance.md).
+const GCPercent = 400
 
 // Authority is a running identity authority. It is safe for concurrent use.
 type Authority struct {
@@ -26,11 +32,14 @@ type Authority struct {
 	operatorBase string // the one audience of assertions and proofs
 	operatorID   string
 
-	store    *store.Store
-	box      *keyring.Box
-	keys     *keyring.Keyring
-	sources  *sourceLimiter
-	proxies  []netip.Prefix // trusted ones
+	store   *store.Store
+	box     *keyring.Box
+	keys    *keyring.Keyring
+	sources *sourceLimiter
+	proxies []netip.Prefix // trusted ones
+
+	parsedKeys *recent[string, jose.PublicKey] // of workloads, by their JWK
+
 	activity *activity
 	streams  *streams
 	metrics  *metrics
@@ -69,6 +78,7 @@ func New(config Config) (*Authority, error) {
 		store:        s,
 		sources:      newSourceLimiter(config.RatePerSecond, config.RateBurst),
 		proxies:      proxies,
+		parsedKeys:   newRecent[string, jose.PublicKey](maxParsedKeys),
 		activity:     newActivity(),
 		streams:      newStreams(ctx),
 		metrics:      newMetrics(),

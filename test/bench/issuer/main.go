@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -45,6 +46,7 @@ func main() {
 const unlimited = 1 << 20
 
 func run(ctx context.Context, data, listen, pairs string, each int) (err error) {
+	debug.SetGCPercent(authority.GCPercent) // as lanyard authority does
 	server, err := authority.New(authority.Config{
 		DataDir: data, URL: "http://" + listen, RatePerSecond: unlimited, RateBurst: unlimited,
 	})
