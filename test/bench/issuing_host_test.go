@@ -65,7 +65,7 @@ func (i *issuing) arms() map[string]issuerArm {
 	all := map[string]issuerArm{}
 	for _, a := range []issuerArm{
 		{name: "I", server: i.issuer, asker: []string{"-protocol", "operator", "-url", authorityURL + "/operator",
-			"-audience", "https://ledger.internal", "-state", i.path("workloads"), "-ticket-file", i.path("ticket")}},
+			"-audience", "https://ledger.internal", "-ticket-file", i.path("ticket")}},
 		{name: "V", server: i.issuer, each: pairsAtOnce, asker: []string{"-protocol", "get", "-url", "http://" + pairsAddress}},
 		{name: "O", server: i.provider, asker: []string{"-protocol", "private_key_jwt", "-url", providerURL + "/token",
 			"-audience", providerURL, "-client-id", "with-key", "-key-file", i.path("client.pem")}},

@@ -14,8 +14,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +27,7 @@ type exchange func(context.Context) (string, error)
 // options are the flags.
 type options struct {
 	protocol, url, audience string
-	state, ticketFile       string
+	ticketFile              string
 	clientID, keyFile       string
 	secretFile              string
 	clients                 int
@@ -41,7 +39,6 @@ func main() {
 	flag.StringVar(&o.protocol, "protocol", "", "operator, private_key_jwt, client_secret_basic or get")
 	flag.StringVar(&o.url, "url", "", "operator base, token endpoint, or what to get")
 	flag.StringVar(&o.audience, "audience", "", "audience of client assertions")
-	flag.StringVar(&o.state, "state", "", "folder of the workloads' state")
 	flag.StringVar(&o.ticketFile, "ticket-file", "", "ticket to enrol workloads with")
 	flag.StringVar(&o.clientID, "client-id", "", "OAuth client")
 	flag.StringVar(&o.keyFile, "key-file", "", "its private key, PKCS #8 in PEM")
@@ -138,9 +135,4 @@ func (o options) exchanges() (all []exchange, err error) {
 		all = append(all, ask)
 	}
 	return all, nil
-}
-
-// folder is where the state of one workload is.
-func (o options) folder(client int) string {
-	return filepath.Join(o.state, strconv.Itoa(client))
 }
