@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"net/url"
 	"path/filepath"
 	"regexp"
 	"strings"
 
 	"github.com/caarlos0/env/v11"
 
+	"github.com/lanyardhq/lanyard/internal/serverurl"
 	"github.com/lanyardhq/lanyard/internal/token/operator"
 )
 
@@ -98,12 +98,8 @@ func (s *Settings) check() error {
 }
 
 func checkURL(name, value string) error {
-	u, err := url.Parse(value)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		// The value stays out: a URL can carry a password.
-		return fmt.Errorf("%s is no plain http or https URL; write one like https://authority.internal:8700", name)
-	}
-	return nil
+	_, err := serverurl.ParseBase(name, value)
+	return err
 }
 
 func checkAbsolute(name, value string) error {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,14 +11,12 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
 	"github.com/lanyardhq/lanyard/internal/privatefile"
+	"github.com/lanyardhq/lanyard/internal/serverurl"
 )
 
 // Limits of a request.
@@ -64,9 +61,9 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, err := loadRoots(config.CAFile)
+	roots, err := serverurl.ReadRoots(config.CAFile)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	token, err := privatefile.Read(config.TokenFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -87,34 +84,14 @@ func New(config Config) (*Client, error) {
 }
 
 func checkURL(base string, allowInsecure bool) (string, error) {
-	u, err := url.Parse(base)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("%w: LANYARD_AUTHORITY_URL is not an http or https URL of a host", ErrConfig)
+	u, err := serverurl.ParseBase("LANYARD_AUTHORITY_URL", base)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	if u.Scheme == "http" && !allowInsecure && !isLoopback(u.Hostname()) {
+	if !allowInsecure && serverurl.InTheClear(u) {
 		return "", fmt.Errorf("%w: LANYARD_AUTHORITY_URL %q would send the administrator's token in the clear; use https, or say --allow-insecure", ErrConfig, base)
 	}
 	return strings.TrimRight(base, "/"), nil
-}
-
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || (err == nil && addr.Unmap().IsLoopback())
-}
-
-func loadRoots(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil // the system's
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("%w: read LANYARD_CA_FILE: %w", ErrConfig, err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%w: LANYARD_CA_FILE %s holds no certificate in PEM", ErrConfig, file)
-	}
-	return roots, nil
 }
 
 // do asks and decodes the answer into out.

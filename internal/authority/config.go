@@ -17,6 +17,7 @@ import (
 
 	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/keyring"
+	"github.com/lanyardhq/lanyard/internal/serverurl"
 )
 
 // ErrConfig marks errors that a change of the configuration would solve.
@@ -146,20 +147,17 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 func configError(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: %w", ErrConfig, fmt.Errorf(format, args...))
 }
 
 // parseBase checks the URL that the variable holds and returns it without a trailing
 // slash.
 func parseBase(variable, base string) (string, error) {
-	u, err := url.Parse(base)
-	switch {
-	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
-		// The value stays out: a URL can carry a password.
-		return "", configError("%s is not an http or https URL with a host; write one like https://authority.internal:8700", variable)
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(base, "#"):
-		return "", configError("%s must not have a user, a query or a fragment", variable)
-	case strings.ContainsAny(u.Path, "{} ") || u.RawPath != "" || path.Clean("/"+u.Path) != "/"+strings.Trim(u.Path, "/"):
+	u, err := serverurl.ParseBase(variable, base)
+	if err != nil {
+		return "", configError("%w", err)
+	}
+	if strings.ContainsAny(u.Path, "{} ") || u.RawPath != "" || path.Clean("/"+u.Path) != "/"+strings.Trim(u.Path, "/") {
 		return "", configError("%s has a path that cannot be served", variable)
 	}
 	return strings.TrimRight(base, "/"), nil
@@ -171,15 +169,10 @@ func checkIssuer(issuer string) error {
 	if _, err := parseBase("LANYARD_ISSUER", issuer); err != nil {
 		return err
 	}
-	if u, err := url.Parse(issuer); err != nil || (u.Scheme != "https" && !isLoopback(u.Hostname())) {
+	if u, err := url.Parse(issuer); err != nil || serverurl.InTheClear(u) {
 		return configError("LANYARD_ISSUER must begin with https://: whoever can change what verifiers fetch there makes their tokens")
 	}
 	return nil
-}
-
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || (err == nil && addr.Unmap().IsLoopback())
 }
 
 // CheckListen refuses, as an ErrConfig, to serve plain HTTP to other machines: tokens
@@ -189,7 +182,7 @@ func CheckListen(address string, tls, allowInsecure bool) error {
 	if err != nil {
 		return configError("LANYARD_LISTEN %q is not address:port", address)
 	}
-	if tls || allowInsecure || isLoopback(host) {
+	if tls || allowInsecure || serverurl.IsLoopback(host) {
 		return nil
 	}
 	return configError("LANYARD_LISTEN %q is reachable from other machines without TLS; set LANYARD_TLS_CERT_FILE and LANYARD_TLS_KEY_FILE, or say --allow-insecure behind a proxy that speaks TLS", address)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"slices"
 	"time"
 
@@ -15,6 +13,8 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jws"
 	"github.com/lestrrat-go/jwx/v2/jwt"
 	"golang.org/x/time/rate"
+
+	"github.com/lanyardhq/lanyard/internal/serverurl"
 )
 
 const (
@@ -88,19 +88,14 @@ func New(ctx context.Context, config Config) (*Verifier, error) {
 
 // checkKeysURL refuses keys that somebody on the way could exchange.
 func checkKeysURL(keys string, allowInsecure bool) error {
-	u, err := url.Parse(keys)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil {
-		return fmt.Errorf("%w: the keys' URL is not an http or https URL of a host", ErrConfig)
+	u, err := serverurl.Parse("the keys' URL (LANYARD_JWKS_URL, or else LANYARD_AUTHORITY_URL)", keys)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	if u.Scheme == "http" && !allowInsecure && !isLoopback(u.Hostname()) {
+	if !allowInsecure && serverurl.InTheClear(u) {
 		return fmt.Errorf("%w: keys from %s could be exchanged on their way; use https, or say --allow-insecure", ErrConfig, keys)
 	}
 	return nil
-}
-
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || (err == nil && addr.Unmap().IsLoopback())
 }
 
 // Verify returns the claims of a compact token (RFC 7519) that is signed by one of

@@ -2,15 +2,14 @@ package operator
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
 
+	"github.com/lanyardhq/lanyard/internal/serverurl"
 	"github.com/lanyardhq/lanyard/internal/token"
 )
 
@@ -89,7 +88,7 @@ func New(config Config) (*Client, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	roots, err := readRoots(config.CAFile)
+	roots, err := serverurl.ReadRoots(config.CAFile)
 	if err != nil {
 		return nil, err
 	}
@@ -107,22 +106,6 @@ func New(config Config) (*Client, error) {
 		secrets: newSecrets(config.Now),
 		turn:    make(chan struct{}, 1),
 	}, nil
-}
-
-// readRoots reads the CAs to trust; nil stands for the system's.
-func readRoots(path string) (*x509.CertPool, error) {
-	if path == "" {
-		return nil, nil
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read CA file: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("read CA file %s: it holds no certificate in PEM", path)
-	}
-	return roots, nil
 }
 
 // WorkloadID returns the workload's id, or "" as long as it has not enrolled in
