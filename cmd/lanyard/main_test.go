@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/lanyardhq/lanyard/test/certificates"
 )
 
 // TestMain lets this test binary be the program where it is called by its name.
@@ -60,6 +62,7 @@ func TestScripts(t *testing.T) {
 			"findurl":  findURL,
 			"findport": findPort,
 			"setjson":  setJSON,
+			"newcert":  newCertificate,
 			"mode":     fileMode,
 		},
 	})
@@ -109,6 +112,16 @@ func setJSON(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s has no string %q", args[0], args[1])
 	}
 	ts.Setenv(args[2], value)
+}
+
+// newCertificate CERT KEY writes a certificate for this host, and its key.
+func newCertificate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: newcert CERT KEY")
+	}
+	pair, err := certificates.New(time.Now().Add(time.Hour))
+	ts.Check(err)
+	ts.Check(pair.Write(ts.MkAbs(args[0]), ts.MkAbs(args[1])))
 }
 
 // fileMode FILE MODE checks the permissions of a file.

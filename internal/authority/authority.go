@@ -16,6 +16,7 @@ import (
 	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/keyring"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/httpserve"
 )
 
 // GCPercent is the garbage collector's GOGC that suits a process which is an
@@ -45,6 +46,8 @@ type Authority struct {
 	metrics  *metrics
 	handler  http.Handler
 
+	certificate *httpserve.Certificate // nil without TLS
+
 	stop context.CancelFunc
 	done chan struct{} // closed when the upkeep has ended
 }
@@ -57,6 +60,10 @@ func New(config Config) (*Authority, error) {
 		return nil, err
 	}
 	proxies, err := parseProxies(config.TrustedProxies)
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := loadCertificate(config)
 	if err != nil {
 		return nil, err
 	}
@@ -82,12 +89,16 @@ func New(config Config) (*Authority, error) {
 		activity:     newActivity(),
 		streams:      newStreams(ctx),
 		metrics:      newMetrics(),
+		certificate:  certificate,
 		stop:         stop,
 		done:         make(chan struct{}),
 	}
 	if err := a.setUp(ctx); err != nil {
 		stop()
 		return nil, errors.Join(err, s.Close())
+	}
+	if certificate != nil {
+		a.metrics.observeCertificate(certificate.Expires)
 	}
 	a.handler = a.routes()
 	go a.upkeep(ctx)

@@ -1,18 +1,12 @@
 package authority
 
 import (
-	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -23,6 +17,7 @@ import (
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
+	"github.com/lanyardhq/lanyard/test/certificates"
 )
 
 func TestARestartKeepsEverything(t *testing.T) {
@@ -321,55 +316,36 @@ func TestAStopFinishesWhatItHas(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	until := time.Now().Add(time.Hour).Truncate(time.Second)
+	pair, err := certificates.New(until)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
+	cert, key := filepath.Join(t.TempDir(), "tls.crt"), filepath.Join(t.TempDir(), "tls.key")
+	if err := pair.Write(cert, key); err != nil {
 		t.Fatal(err)
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(kind string, der []byte) string {
-		path := filepath.Join(t.TempDir(), "pem")
-		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	f := start(t, func(c *Config) { c.TLSCertFile, c.TLSKeyFile = write("CERTIFICATE", der), write("PRIVATE KEY", keyDER) })
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := start(t, func(c *Config) { c.TLSCertFile, c.TLSKeyFile = cert, key })
 	roots := x509.NewCertPool()
-	roots.AddCert(certificate)
+	roots.AppendCertsFromPEM(pair.Certificate)
 	overTLS := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
 	defer overTLS.CloseIdleConnections()
-	response, err := overTLS.Get(strings.Replace(f.base, "http://", "https://", 1) + jwksPath)
+	response, err := overTLS.Get(strings.Replace(f.base, "http://", "https://", 1) + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = response.Body.Close()
-	if response.StatusCode != 200 {
-		t.Errorf("status %d", response.StatusCode)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	expiry := fmt.Sprintf("\nlanyard_authority_tls_certificate_expiry_timestamp_seconds %g\n", float64(until.Unix()))
+	if err != nil || response.StatusCode != 200 || !strings.Contains(string(text), expiry) {
+		t.Errorf("status %d, %v; want %q in\n%s", response.StatusCode, err, expiry, text)
 	}
 	broken := f.config
-	broken.DataDir, broken.TLSKeyFile = filepath.Join(t.TempDir(), "data"), broken.TLSCertFile
-	a, err := New(broken)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Close()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Serve(context.Background(), listener); !errors.Is(err, ErrConfig) {
+	broken.DataDir, broken.TLSKeyFile = filepath.Join(t.TempDir(), "data"), cert
+	if _, err := New(broken); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), cert) {
 		t.Errorf("a certificate as the key: %v", err)
+	}
+	if _, err := os.Stat(broken.DataDir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something was made before the configuration was right: %v", err)
 	}
 }

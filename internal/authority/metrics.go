@@ -43,6 +43,14 @@ func newMetrics() *metrics {
 	return m
 }
 
+// observeCertificate shows when the certificate of TLS expires.
+func (m *metrics) observeCertificate(expires func() time.Time) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "lanyard_authority_tls_certificate_expiry_timestamp_seconds",
+		Help: "When the certificate that is served now expires, in Unix time.",
+	}, func() float64 { return float64(expires().Unix()) }))
+}
+
 func (m *metrics) observe(endpoint string, code int, took time.Duration) {
 	m.requests.WithLabelValues(endpoint, strconv.Itoa(code)).Inc()
 	m.duration.WithLabelValues(endpoint).Observe(took.Seconds())

@@ -21,6 +21,8 @@ const (
 	// eventWindow is how many events one query looks at: a filter that few pass must
 	// not keep a connection to the database from others.
 	eventWindow = 1000
+	// takeTimeout is how long a client may take for one write.
+	takeTimeout = 30 * time.Second
 )
 
 // streams are the answers that go on for longer than others. They end when the
@@ -87,8 +89,8 @@ func (a *Authority) sendStream(w http.ResponseWriter, r *http.Request, answer re
 	panic(http.ErrAbortHandler)
 }
 
-// write sends values, a line each, and gives the client the time of an answer to
-// take them.
+// write sends values, a line each, and gives the client some time to take
+// them.
 func (s *stream) write(values ...any) error {
 	var lines bytes.Buffer
 	encoder := json.NewEncoder(&lines)
@@ -99,7 +101,7 @@ func (s *stream) write(values ...any) error {
 		}
 	}
 	control := http.NewResponseController(s.w)
-	if err := control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+	if err := control.SetWriteDeadline(time.Now().Add(takeTimeout)); err != nil {
 		return fmt.Errorf("write stream: %w", err)
 	}
 	if _, err := s.w.Write(lines.Bytes()); err != nil {
