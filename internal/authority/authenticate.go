@@ -35,6 +35,15 @@ func (a *Authority) authenticate(r *http.Request, event store.Event) (caller, er
 		a.refuseUnauthenticated(r, event, reason)
 		return caller{}, refusedAssertion()
 	}
+	spent, err := a.allowWorkload(r, who.Workload.ID, who.assertion)
+	if err != nil {
+		return caller{}, err
+	}
+	if spent {
+		event.WorkloadID, event.TicketID = who.Workload.ID, who.Ticket.ID
+		a.refuseUnauthenticated(r, event, "the assertion was used before")
+		return caller{}, refusedAssertion()
+	}
 	v, err := checkContact(a.store.Read(r.Context()), who.Enrolled, a.source(r), event.At)
 	if err != nil {
 		return caller{}, err

@@ -36,8 +36,9 @@ type Authority struct {
 	store   *store.Store
 	box     *keyring.Box
 	keys    *keyring.Keyring
-	sources *sourceLimiter
-	proxies []netip.Prefix // trusted ones
+	sources *limiter[netip.Addr]
+	callers *limiter[string] // workloads, by id
+	proxies []netip.Prefix   // trusted ones
 
 	parsedKeys *recent[string, jose.PublicKey] // of workloads, by their JWK
 
@@ -83,7 +84,8 @@ func New(config Config) (*Authority, error) {
 		random:       config.Rand,
 		operatorBase: config.URL + operatorPath,
 		store:        s,
-		sources:      newSourceLimiter(config.RatePerSecond, config.RateBurst),
+		sources:      newLimiter[netip.Addr](config.RatePerSecond, config.RateBurst),
+		callers:      newLimiter[string](config.WorkloadRatePerSecond, config.WorkloadRateBurst),
 		proxies:      proxies,
 		parsedKeys:   newRecent[string, jose.PublicKey](maxParsedKeys),
 		activity:     newActivity(),

@@ -30,10 +30,12 @@ const (
 	adminTokenFile = "admin-token"
 )
 
-// Default limits of one source address.
+// Default limits of one source address, and of one workload.
 const (
-	DefaultRatePerSecond = 100
-	DefaultRateBurst     = 200
+	DefaultRatePerSecond         = 100
+	DefaultRateBurst             = 200
+	DefaultWorkloadRatePerSecond = 20
+	DefaultWorkloadRateBurst     = 100
 )
 
 // DefaultKeyRotation is how long a signing key signs.
@@ -71,6 +73,10 @@ type Config struct {
 	// means the defaults.
 	RatePerSecond float64
 	RateBurst     int
+	// WorkloadRatePerSecond and WorkloadRateBurst limit the requests of one workload,
+	// wherever it calls from; zero means the defaults.
+	WorkloadRatePerSecond float64
+	WorkloadRateBurst     int
 	// TrustedProxies are the networks, or addresses, of reverse proxies that say
 	// truly whom they serve; without them a request comes from its connection's peer.
 	TrustedProxies []string
@@ -116,8 +122,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.KeyRotation < keyring.MinPeriod {
 		return c, configError("LANYARD_KEY_ROTATION %s is shorter than %s", c.KeyRotation, keyring.MinPeriod)
 	}
-	if c.RatePerSecond < 0 || c.RateBurst < 0 {
-		return c, configError("the rate limit is negative")
+	if c.RatePerSecond < 0 || c.RateBurst < 0 || c.WorkloadRatePerSecond < 0 || c.WorkloadRateBurst < 0 {
+		return c, configError("the rate limit, of a source or of a workload, is negative")
 	}
 	if c.ActivityRetention < 0 {
 		return c, configError("LANYARD_ACTIVITY_RETENTION is negative")
@@ -130,6 +136,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.RateBurst == 0 {
 		c.RateBurst = DefaultRateBurst
+	}
+	if c.WorkloadRatePerSecond == 0 {
+		c.WorkloadRatePerSecond = DefaultWorkloadRatePerSecond
+	}
+	if c.WorkloadRateBurst == 0 {
+		c.WorkloadRateBurst = DefaultWorkloadRateBurst
 	}
 	if c.AdminTokenFile == "" {
 		c.AdminTokenFile = filepath.Join(c.DataDir, adminTokenFile)

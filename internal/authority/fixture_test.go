@@ -94,8 +94,12 @@ func start(t testing.TB, change ...func(*Config)) *fixture {
 		DataDir:       filepath.Join(t.TempDir(), "data"),
 		RatePerSecond: 1e6,
 		RateBurst:     1e6,
-		Now:           f.clock.Now,
-		Logger:        slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+
+		WorkloadRatePerSecond: 1e6,
+		WorkloadRateBurst:     1e6,
+
+		Now:    f.clock.Now,
+		Logger: slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, c := range change {
 		c(&f.config)

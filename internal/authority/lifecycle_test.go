@@ -133,6 +133,7 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 		"algorithm":          {func(_ *testing.T, c *Config) { c.SigningAlgorithm = "HS256" }, "LANYARD_SIGNING_ALGORITHM", true},
 		"rotation":           {func(_ *testing.T, c *Config) { c.KeyRotation = time.Minute }, "LANYARD_KEY_ROTATION", true},
 		"negative rate":      {func(_ *testing.T, c *Config) { c.RatePerSecond = -1 }, "rate limit", true},
+		"negative rate, 2":   {func(_ *testing.T, c *Config) { c.WorkloadRateBurst = -1 }, "rate limit", true},
 		"read-only folder":   {func(_ *testing.T, c *Config) { c.DataDir = "/sys" }, "must be writable", false},
 		"folder in a file":   {func(t *testing.T, c *Config) { c.DataDir = filepath.Join(file(t, 0o600, "x"), "data") }, "LANYARD_DATA_DIR", false},
 		"bad key":            {func(_ *testing.T, c *Config) { c.KeyEncryptionKey = "hunter2" }, "32 bytes in base64", false},

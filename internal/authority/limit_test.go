@@ -3,16 +3,19 @@ package authority
 import (
 	"net/netip"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/lanyardhq/lanyard/internal/admin/resource"
 )
 
 func TestSourceLimits(t *testing.T) {
-	l := newSourceLimiter(1, 2)
+	l := newLimiter[netip.Addr](1, 2)
 	now := startTime
 	take := func(peer string, want time.Duration) {
 		t.Helper()
-		if got := l.take(plainAddr(netip.MustParseAddrPort(peer).Addr()), now); got != want {
+		if got := l.take(sourceUnit(plainAddr(netip.MustParseAddrPort(peer).Addr())), now); got != want {
 			t.Errorf("%s waits %s, want %s", peer, got, want)
 		}
 	}
@@ -31,13 +34,13 @@ func TestSourceLimits(t *testing.T) {
 	take("192.0.2.1:5", time.Second)
 }
 
-func TestSourcesAreBounded(t *testing.T) {
-	l := newSourceLimiter(1, 1)
+func TestAllowancesAreBounded(t *testing.T) {
+	l := newLimiter[netip.Addr](1, 1)
 	l.take(netip.MustParseAddr("192.0.2.1"), startTime)
-	for i := range 2 * maxSources {
+	for i := range 2 * maxAllowances {
 		l.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), startTime)
 	}
-	if len(l.known) != maxSources || l.recent.Len() != maxSources {
+	if len(l.known) != maxAllowances || l.recent.Len() != maxAllowances {
 		t.Errorf("%d known, %d listed", len(l.known), l.recent.Len())
 	}
 	if wait := l.take(netip.MustParseAddr("192.0.2.1"), startTime); wait != 0 {
@@ -52,17 +55,99 @@ func TestTooManyRequests(t *testing.T) {
 			t.Fatalf("status %d", got.status)
 		}
 	}
-	got := f.send("GET", jwksPath, "", nil)
-	got.refused(t, 429)
-	seconds, err := strconv.Atoi(got.header.Get("Retry-After"))
-	if err != nil || seconds < 2 {
-		t.Errorf("Retry-After %q", got.header.Get("Retry-After"))
+	wait := f.send("GET", jwksPath, "", nil).retryAfter(t)
+	if wait < 2*time.Second {
+		t.Errorf("is to wait %s for one in two seconds", wait)
+	}
+	if got := f.send("GET", "/metrics", "", nil).body; !strings.Contains(got, `lanyard_authority_rate_limited_total{by="source"} 1`) {
+		t.Errorf("the metric does not count it:\n%s", got)
 	}
 	if got := f.send("GET", "/healthz", "", nil); got.status != 200 {
 		t.Errorf("health is limited: %d", got.status)
 	}
-	f.clock.Advance(time.Duration(seconds) * time.Second)
+	f.clock.Advance(wait)
 	if got := f.send("GET", jwksPath, "", nil); got.status != 200 {
 		t.Errorf("after Retry-After: %d", got.status)
 	}
+}
+
+// retryAfter checks that the answer is a 429 and returns how long it has one wait.
+func (a answer) retryAfter(t *testing.T) time.Duration {
+	t.Helper()
+	a.refused(t, 429)
+	seconds, err := strconv.Atoi(a.header.Get("Retry-After"))
+	if err != nil || seconds < 1 {
+		t.Fatalf("Retry-After %q", a.header.Get("Retry-After"))
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// TestAWorkloadHasARate at whatever it asks for, and is refused before anything is
+// written; others at its address go on.
+func TestAWorkloadHasARate(t *testing.T) {
+	ask := map[string]func(m *member, ticket, assertion string) answer{
+		"id_token": func(m *member, _, assertion string) answer {
+			return m.f.send("POST", idTokenPath, "Bearer "+assertion, nil)
+		},
+		"secret": func(m *member, _, assertion string) answer {
+			return m.f.send("GET", "/operator/v1/secret/none", "Bearer "+assertion, nil)
+		},
+		"invite": func(m *member, _, assertion string) answer {
+			return m.f.send("POST", invitePath, "Bearer "+assertion, `{"ticket_factory_id":"none"}`)
+		},
+		"key": func(m *member, _, assertion string) answer {
+			return m.f.send("POST", keyPath, "Bearer "+assertion, `{}`)
+		},
+		"enrolment": func(m *member, ticket, _ string) answer { return m.register(ticket) },
+	}
+	for name, ask := range ask {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, func(c *Config) { c.WorkloadRatePerSecond, c.WorkloadRateBurst = 0.5, 3 })
+			ticket := f.createTicket(resource.TicketSpec{}).Ticket
+			m, other := f.enrol(ticket), f.enrol(ticket)
+			for range 3 {
+				if got := ask(m, ticket, m.assertion()); got.status == 429 {
+					t.Fatal("refused within the burst")
+				}
+			}
+			before, assertion := len(f.allEvents()), m.assertion()
+			wait := ask(m, ticket, assertion).retryAfter(t)
+			if wait < 2*time.Second || wait > 3*time.Second {
+				t.Errorf("is to wait %s for one in two seconds", wait)
+			}
+			if now := len(f.allEvents()); now != before {
+				t.Errorf("%d events were written", now-before)
+			}
+			other.idToken(nil).decode(t, 200, &idTokenResponse{})
+			if got := f.send("GET", "/metrics", "", nil).body; !strings.Contains(got, `lanyard_authority_rate_limited_total{by="workload"} 1`) {
+				t.Errorf("the metric does not count it:\n%s", got)
+			}
+			f.clock.Advance(wait)
+			if got := ask(m, ticket, assertion); got.status == 429 || got.status == 401 {
+				t.Errorf("after Retry-After: %d %s", got.status, got.body)
+			}
+		})
+	}
+}
+
+// TestStrangersUseUpNoWorkloadsRate, whether they name a workload or repeat what it
+// has sent.
+func TestStrangersUseUpNoWorkloadsRate(t *testing.T) {
+	f := start(t, func(c *Config) { c.WorkloadRatePerSecond, c.WorkloadRateBurst = 1e-6, 3 })
+	ticket := f.createTicket(resource.TicketSpec{}).Ticket
+	m := f.enrol(ticket)
+	registration := m.registration(ticket)
+	f.send("POST", registerPath, "", registration).decode(t, 200, &registerResponse{}) // the first of three
+	used := m.assertion()
+	f.send("POST", idTokenPath, "Bearer "+used, nil).decode(t, 200, &idTokenResponse{}) // the second
+	forger := f.newMember()
+	forger.id = m.id
+	for range 10 {
+		f.send("POST", idTokenPath, "Bearer "+used, nil).refused(t, 401)
+		f.send("POST", registerPath, "", registration).refused(t, 401)
+		forger.idToken(nil).refused(t, 401)
+		m.idToken(nil, claims{"aud": "https://elsewhere.example"}).refused(t, 401)
+	}
+	m.idToken(nil).decode(t, 200, &idTokenResponse{}) // the third
+	m.idToken(nil).retryAfter(t)
 }

@@ -16,6 +16,7 @@ type metrics struct {
 	tokens     prometheus.Counter
 	enrolments prometheus.Counter
 	refusals   *prometheus.CounterVec
+	limited    *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -37,8 +38,11 @@ func newMetrics() *metrics {
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lanyard_authority_refusals_total", Help: "Refusals by what was asked for.",
 		}, []string{"kind"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lanyard_authority_rate_limited_total", Help: "Requests over a rate, by whose it is: source or workload.",
+		}, []string{"by"}),
 	}
-	m.registry.MustRegister(m.requests, m.duration, m.tokens, m.enrolments, m.refusals,
+	m.registry.MustRegister(m.requests, m.duration, m.tokens, m.enrolments, m.refusals, m.limited,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -69,10 +69,15 @@ func (a *Authority) register(r *http.Request) (reply, error) {
 	}
 	e.from = a.source(r)
 	// Found out before anything is written: strangers must not keep the writer busy.
-	if _, err := a.store.Read(r.Context()).TicketBySecret(e.secretSHA256); errors.Is(err, store.ErrNotFound) {
+	ticket, err := a.store.Read(r.Context()).TicketBySecret(e.secretSHA256)
+	if errors.Is(err, store.ErrNotFound) {
 		a.refuseUnauthenticated(r, event, "no such ticket")
 		return reply{}, refusedEnrolment()
-	} else if err != nil {
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	if err := a.allowRepetition(r, ticket, e, event); err != nil {
 		return reply{}, err
 	}
 	workloadID, err := a.enrol(r, e, event)
@@ -80,6 +85,25 @@ func (a *Authority) register(r *http.Request) (reply, error) {
 		return reply{}, err
 	}
 	return reply{status: http.StatusOK, body: registerResponse{WorkloadID: workloadID, OperatorID: a.operatorID}}, nil
+}
+
+// allowRepetition refuses an enrolment that was made already and is asked for again
+// over the rate of the workload that it made.
+func (a *Authority) allowRepetition(r *http.Request, ticket store.Ticket, e enrolment, event store.Event) error {
+	known, err := a.store.Read(r.Context()).WorkloadByKey(ticket.ID, e.key.Thumbprint())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	spent, err := a.allowWorkload(r, known.Workload.ID, e.proof)
+	if err == nil && spent {
+		event.WorkloadID, event.TicketID = known.Workload.ID, ticket.ID
+		a.refuseUnauthenticated(r, event, "the proof was used before")
+		return refusedEnrolment()
+	}
+	return err
 }
 
 func parseEnrolment(request registerRequest) (enrolment, error) {

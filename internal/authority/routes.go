@@ -4,9 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -74,9 +72,9 @@ func (a *Authority) basePath() string {
 func (a *Authority) limited(name string, m methods) http.Handler {
 	inner := a.plain(name, m)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if wait := a.sources.take(a.source(r).addr, a.now()); wait > 0 {
+		if err := a.allowSource(r); err != nil {
 			started := a.now()
-			status := a.send(w, r, reply{}, tooManyRequests(wait))
+			status := a.send(w, r, reply{}, err)
 			a.metrics.observe(name, status, a.now().Sub(started))
 			return
 		}
@@ -132,13 +130,4 @@ func (a *Authority) ready(r *http.Request) (reply, error) {
 		return reply{}, &refusal{status: http.StatusServiceUnavailable, message: "the database does not answer"}
 	}
 	return reply{status: http.StatusOK, body: map[string]string{"status": "ready"}}, nil
-}
-
-func tooManyRequests(wait time.Duration) *refusal {
-	seconds := int(wait/time.Second) + 1
-	return &refusal{
-		status:  http.StatusTooManyRequests,
-		message: "too many requests from this address",
-		header:  map[string]string{"Retry-After": strconv.Itoa(seconds)},
-	}
 }
