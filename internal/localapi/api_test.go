@@ -33,6 +33,7 @@ func (c fakeCallers) Identify(_ context.Context, f workload.Flow) (*workload.Ide
 var failures = map[string]error{
 	"refused": &token.RefusedError{Message: "ticket deactivated"},
 	"away":    fmt.Errorf("fetch: %w", token.ErrUnreachable),
+	"busy":    &token.BusyError{Until: time.Now().Add(time.Hour), Err: fmt.Errorf("%w: slow down", token.ErrUnreachable)},
 	"none":    token.ErrNoSource,
 	"lacking": fmt.Errorf("read: %w", operator.ErrNotFound),
 	"invalid": &operator.InvalidError{Message: "the factory is odd"},

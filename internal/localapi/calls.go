@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/token"
@@ -126,6 +127,17 @@ func (a *API) answerFailure(w http.ResponseWriter, err error) {
 	case errors.Is(err, operator.ErrNotFound):
 		answerError(w, http.StatusNotFound, "there is none of that id, or not for this workload")
 	default:
+		sayWhen(w, err)
 		answerError(w, http.StatusServiceUnavailable, err.Error())
 	}
+}
+
+// sayWhen tells the caller when the authority can be asked again, where that is known.
+func sayWhen(w http.ResponseWriter, err error) {
+	var busy *token.BusyError
+	if !errors.As(err, &busy) {
+		return
+	}
+	seconds := max(time.Until(busy.Until), 0) / time.Second
+	w.Header().Set("Retry-After", strconv.Itoa(int(seconds)+1))
 }

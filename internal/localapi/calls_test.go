@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -106,5 +107,30 @@ func checkErrorBody(t *testing.T, status int, body string) {
 	}
 	if err := json.Unmarshal([]byte(body), &e); err != nil || e.Code != int32(status) || e.Message == "" {
 		t.Errorf("error body %s: %v", body, err)
+	}
+}
+
+// TestBusyAuthority: who has nothing at hand tells the caller when to come again.
+func TestBusyAuthority(t *testing.T) {
+	address := serveLocalAPI(t, fakeFlow{}, "busy")
+	for _, call := range []string{"/peer/v1/id_token", "/peer/v1/secret/sec1:x"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+call, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+testKey)
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil || response.StatusCode != 503 || !strings.Contains(string(body), "slow down") {
+			t.Errorf("%s: %d %s, %v", call, response.StatusCode, body, err)
+		}
+		seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
+		if err != nil || seconds < 3000 || seconds > 3600 {
+			t.Errorf("%s: Retry-After %q", call, response.Header.Get("Retry-After"))
+		}
 	}
 }

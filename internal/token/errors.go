@@ -1,6 +1,10 @@
 package token
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"time"
+)
 
 // The reasons why there is no token, for errors.Is. A Source wraps one of them
 // where it fits; the text around it says what the operator should look at.
@@ -15,6 +19,20 @@ var (
 	// ErrClosed says that the cache was closed.
 	ErrClosed = errors.New("token cache is closed")
 )
+
+// BusyError says that the issuer is there and wants not to be asked for a while.
+type BusyError struct {
+	Until time.Time // by this host's clock
+	Err   error     // the issuer's answer; wraps ErrUnreachable
+}
+
+// Error repeats the answer.
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("%v; it wants not to be asked before %s", e.Err, e.Until.UTC().Format(time.RFC3339))
+}
+
+// Unwrap returns the answer.
+func (e *BusyError) Unwrap() error { return e.Err }
 
 // RefusedError says that the issuer knows the identity and refuses it by policy.
 type RefusedError struct {

@@ -40,7 +40,7 @@ func (c *Cache) keep(ctx context.Context, e *entry) {
 			e.held.Store(&held{token: t, expires: t.expires.UnixNano()})
 		} else {
 			failures++
-			pause = c.schedule.backOff(failures)
+			pause = c.schedule.backOff(failures) + busyFor(err, now)
 			c.reportFailure(e, err, failures, now, pause)
 		}
 		e.land(err, now.Add(pause))
@@ -48,6 +48,16 @@ func (c *Cache) keep(ctx context.Context, e *entry) {
 			return
 		}
 	}
+}
+
+// busyFor returns for how long the source wants not to be asked. The back-off comes
+// on top, so that those who were all told the same do not come back at once.
+func busyFor(err error, now time.Time) time.Duration {
+	var busy *BusyError
+	if !errors.As(err, &busy) {
+		return 0
+	}
+	return max(busy.Until.Sub(now), 0)
 }
 
 // attempt asks the source once and tells the observer.

@@ -143,3 +143,48 @@ func TestRejected(t *testing.T) {
 		c.Rejected(Request{Identity: "nobody"}, third)
 	})
 }
+
+// TestBusySourceIsLeftAlone for as long as it wants, and the token that is held is
+// served meanwhile; who has none is told at once.
+func TestBusySourceIsLeftAlone(t *testing.T) {
+	inBubble(t, CacheConfig{}, func(t *testing.T, c *Cache, s *issuer) {
+		mustGet(t, c, ledger, "jwt1:1")
+		sleep(47 * time.Minute)
+		until := time.Now().Add(6 * time.Minute)
+		s.set(func(s *issuer) {
+			s.err = fmt.Errorf("fetch: %w", &BusyError{Until: until, Err: fmt.Errorf("%w: slow down", ErrUnreachable)})
+		})
+		sleep(90 * time.Second)
+		if s.count() != 2 {
+			t.Fatalf("%d calls, want a renewal", s.count())
+		}
+		for time.Until(until) > 0 {
+			mustGet(t, c, ledger, "jwt1:1")
+			sleep(5 * time.Second)
+			if n := s.count(); n != 2 {
+				t.Fatalf("asked again %v early", time.Until(until))
+			}
+		}
+		s.set(func(s *issuer) { s.err = nil })
+		sleep(time.Second)
+		mustGet(t, c, ledger, "jwt1:3")
+	})
+	inBubble(t, CacheConfig{}, func(t *testing.T, c *Cache, s *issuer) {
+		until := time.Now().Add(time.Minute)
+		s.set(func(s *issuer) { s.err = &BusyError{Until: until, Err: ErrUnreachable} })
+		for time.Until(until) > 0 {
+			before := time.Now()
+			var busy *BusyError
+			if _, err := c.Get(t.Context(), ledger); !errors.As(err, &busy) || !busy.Until.Equal(until) || time.Since(before) != 0 {
+				t.Fatalf("after %v: %v", time.Since(before), err)
+			}
+			sleep(5 * time.Second)
+		}
+		if n := s.count(); n != 1 {
+			t.Errorf("%d calls, want one", n)
+		}
+		s.set(func(s *issuer) { s.err = nil })
+		sleep(time.Second)
+		mustGet(t, c, ledger, "jwt1:2")
+	})
+}

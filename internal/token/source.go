@@ -28,7 +28,8 @@ func (r Request) String() string {
 
 // Source obtains tokens for one or more identities. Implementations are safe for
 // concurrent use and honour ctx; every call talks to the issuer. Errors wrap
-// ErrUnreachable, ErrNotEnrolled or a *RefusedError where one of them fits.
+// ErrUnreachable, ErrNotEnrolled or a *RefusedError where one of them fits; a
+// *BusyError has the source left alone for longer.
 type Source interface {
 	Fetch(ctx context.Context, r Request) (Token, error)
 }

@@ -11,7 +11,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/token"
@@ -22,6 +24,7 @@ const (
 	maxAnswer      = 256 << 10 // a secret can be the longest
 	maxAnswerHead  = 32 << 10
 	maxMessage     = 300 // bytes of the authority's words in an error
+	maxRetryAfter  = 10 * time.Minute
 	contentType    = "application/json"
 	credentialType = "Bearer "
 )
@@ -64,6 +67,7 @@ type caller struct {
 	timeout time.Duration
 	client  *http.Client
 	clock   *clock
+	busy    atomic.Pointer[token.BusyError] // the last answer that wants us to wait
 }
 
 // newTransport returns a transport without proxy and without connections kept
@@ -85,8 +89,13 @@ func newTransport(roots *x509.CertPool, timeout time.Duration) *http.Transport {
 // exchange sends what build makes for a time by the authority's clock and reads the
 // answer into out; it returns when the answer was received. A 401 that may be due
 // to the clock is tried once more with the clock corrected; where the clocks are
-// too far apart for that, the error is a *ClockError.
+// too far apart for that, the error is a *ClockError. While the authority wants not
+// to be asked, nothing is sent: one workload is limited as a whole, whatever it asks
+// for.
 func (c *caller) exchange(ctx context.Context, path string, build func(at time.Time) (message, error), out any) (time.Time, error) {
+	if busy := c.busy.Load(); busy != nil && c.clock.now().Before(busy.Until) {
+		return time.Time{}, busy
+	}
 	for retried := false; ; retried = true {
 		m, err := build(c.clock.authority())
 		if err != nil {
@@ -206,11 +215,41 @@ func (c *caller) failure(path string, a *answer, m message) error {
 		return fmt.Errorf("%w: %s%s redirects to %q, which is not followed; name that base if it is right",
 			token.ErrUnreachable, c.base, path, printable(m.withhold(a.header.Get("Location"))))
 	case a.status == http.StatusTooManyRequests || a.status >= 500:
-		return fmt.Errorf("%w: %w", token.ErrUnreachable, e)
+		return c.wait(a, fmt.Errorf("%w: %w", token.ErrUnreachable, e))
 	case a.status == http.StatusNotFound:
 		return fmt.Errorf("%w; is %s the operator's base?", e, c.base)
 	}
 	return e
+}
+
+// wait remembers how long the answer wants us to wait, if it says so (RFC 9110
+// section 10.2.3), and returns the error that says it.
+func (c *caller) wait(a *answer, err error) error {
+	after, ok := a.retryAfter()
+	if !ok {
+		return err
+	}
+	busy := &token.BusyError{Until: a.received.Add(after), Err: err}
+	c.busy.Store(busy)
+	return busy
+}
+
+// retryAfter returns how long the answer wants us to wait, ten minutes at most:
+// whoever answers in the authority's place must not silence us for days.
+func (a *answer) retryAfter() (time.Duration, bool) {
+	field := a.header.Get("Retry-After")
+	if seconds, err := strconv.ParseInt(field, 10, 32); err == nil {
+		return min(time.Duration(seconds)*time.Second, maxRetryAfter), seconds > 0
+	}
+	date, err := http.ParseTime(field)
+	if err != nil {
+		return 0, false
+	}
+	now, err := http.ParseTime(a.header.Get("Date"))
+	if err != nil {
+		now = a.received
+	}
+	return min(date.Sub(now), maxRetryAfter), date.After(now)
 }
 
 // authorityMessage returns what the protocol's error body says.
