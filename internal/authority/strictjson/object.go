@@ -14,14 +14,21 @@ import (
 // MaxMembers bounds the members of one object.
 const MaxMembers = 256
 
+// MaxDepth bounds how deep objects and lists stand in each other: whoever reads
+// them level by level reads the innermost as often as it is deep.
+const MaxDepth = 32
+
 // maxNameInError bounds how much of a foreign member name an error repeats.
 const maxNameInError = 40
 
 // Object parses data as one JSON object and returns its members, unparsed. A
-// repeated member, trailing data and invalid UTF-8 are errors.
+// repeated member, trailing data, deep nesting and invalid UTF-8 are errors.
 func Object(data []byte) (map[string]json.RawMessage, error) {
 	if !utf8.Valid(data) {
 		return nil, errors.New("parse JSON: not valid UTF-8")
+	}
+	if isDeep(data) {
+		return nil, fmt.Errorf("parse JSON: nested deeper than %d", MaxDepth)
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if err := expectDelim(dec, '{'); err != nil {
@@ -139,6 +146,28 @@ func describe(t reflect.Type) string {
 	default:
 		return "whole number in range"
 	}
+}
+
+// isDeep reports whether brackets outside of strings are open deeper than MaxDepth.
+// Of what is no JSON it need not be right.
+func isDeep(data []byte) bool {
+	depth, quoted := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			if depth++; depth > MaxDepth {
+				return true
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return false
 }
 
 func expectDelim(dec *json.Decoder, want json.Delim) error {

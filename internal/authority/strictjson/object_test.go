@@ -63,6 +63,9 @@ func TestUnmarshalRefuses(t *testing.T) {
 		"invalid UTF-8":         {"{\"name\":\"\xff\"}", "UTF-8"},
 		"name is a number":      {`{1:2}`, "object"},
 		"too many members":      {manyMembers(MaxMembers + 1), "more than"},
+		"lists too deep":        {nested("[", "]", MaxDepth), "deeper"},
+		"objects too deep":      {nested(`{"a":`, "}", MaxDepth), "deeper"},
+		"open without an end":   {`{"name":` + strings.Repeat("[", 1<<20), "deeper"},
 		"long name is not kept": {`{"` + strings.Repeat("n", 500) + `":1}`, "…"},
 	}
 	for name, tt := range tests {
@@ -79,6 +82,23 @@ func TestUnmarshalRefuses(t *testing.T) {
 				t.Errorf("error is %d bytes long", len(err.Error()))
 			}
 		})
+	}
+}
+
+// nested is an object with a member of that many brackets in each other.
+func nested(begin, end string, depth int) string {
+	return `{"name":` + strings.Repeat(begin, depth) + "1" + strings.Repeat(end, depth) + "}"
+}
+
+func TestDepth(t *testing.T) {
+	for _, in := range []string{
+		nested("[", "]", MaxDepth-1), nested(`{"a":`, "}", MaxDepth-1),
+		`{"a":"` + strings.Repeat(`[`, 2*MaxDepth) + `"}`, `{"a":"` + strings.Repeat(`\"[`, 2*MaxDepth) + `"}`,
+		`{"a":[` + strings.Repeat(`[],{},`, 2*MaxDepth) + `1]}`,
+	} {
+		if _, err := Object([]byte(in)); err != nil {
+			t.Errorf("%.60s…: %v", in, err)
+		}
 	}
 }
 
