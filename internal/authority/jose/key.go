@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
@@ -65,15 +66,17 @@ func ParsePublicKey(text []byte) (PublicKey, error) {
 	}
 	switch {
 	case m.KeyType != "EC" || m.Curve != "P-256":
-		return PublicKey{}, errors.New("parse jwk: only EC keys on P-256 are accepted")
+		return PublicKey{}, errors.New("parse jwk: only kty EC with crv P-256 is accepted")
 	case m.Algorithm != "" && m.Algorithm != ES256:
 		return PublicKey{}, errors.New("parse jwk: alg is not ES256")
 	case m.Use != "" && m.Use != "sig":
 		return PublicKey{}, errors.New("parse jwk: use is not sig")
+	case m.KeyOps != nil && !slices.Equal(m.KeyOps, []string{"verify"}):
+		return PublicKey{}, errors.New("parse jwk: key_ops is not verify alone")
 	}
-	for _, coordinate := range []string{m.X, m.Y} {
+	for name, coordinate := range map[string]string{"x": m.X, "y": m.Y} {
 		if raw, err := decode(coordinate); err != nil || len(raw) != coordinateBytes {
-			return PublicKey{}, fmt.Errorf("parse jwk: a coordinate is not %d bytes in base64url", coordinateBytes)
+			return PublicKey{}, fmt.Errorf("parse jwk: %s is not %d bytes in base64url", name, coordinateBytes)
 		}
 	}
 	var key ecdsa.PublicKey
