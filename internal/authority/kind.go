@@ -1,6 +1,8 @@
 package authority
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
 )
 
 // maxAdminBytes bounds the body of a request to the admin API.
@@ -164,7 +167,7 @@ func (k kindAPI[Spec, Status]) put(r *http.Request, by store.AdminToken) (reply,
 // patch changes the members of the spec that the body names (RFC 7396).
 func (k kindAPI[Spec, Status]) patch(r *http.Request, by store.AdminToken) (reply, error) {
 	name := r.PathValue("name")
-	change, err := k.readPatch(r, name)
+	change, err := k.readRaw(r, name)
 	if err != nil {
 		return reply{}, err
 	}
@@ -176,8 +179,8 @@ func (k kindAPI[Spec, Status]) patch(r *http.Request, by store.AdminToken) (repl
 			return err
 		}
 		var spec Spec
-		if err := mergeInto(&spec, old.Spec, change); err != nil {
-			return badRequest("spec: %s", err)
+		if err := mergeInto(&spec, old.Spec, change.Spec); err != nil {
+			return badRequest(`member "spec": %s`, err)
 		}
 		now, err = k.updateDeclared(tx, r, old, spec, event)
 		return err
@@ -249,16 +252,27 @@ func (k kindAPI[Spec, Status]) updateDeclared(tx *store.Tx, r *http.Request, old
 
 // readDeclaration reads the body of POST, and with a name that of PUT.
 func (k kindAPI[Spec, Status]) readDeclaration(r *http.Request, name string) (asked resource.Declaration[Spec], err error) {
+	raw, err := k.readRaw(r, name)
+	if err != nil {
+		return asked, err
+	}
+	if err := strictjson.Unmarshal(raw.Spec, &asked.Spec); err != nil {
+		return asked, badRequest(`member "spec": %s`, err)
+	}
+	asked.Kind, asked.Name = raw.Kind, cmp.Or(name, raw.Name)
+	return asked, nil
+}
+
+// readRaw reads a body with a spec, which is not looked into. A spec left out is not
+// taken for an empty one: by PUT that would undo all that was decided before.
+func (k kindAPI[Spec, Status]) readRaw(r *http.Request, name string) (asked resource.Declaration[json.RawMessage], err error) {
 	if err := readJSON(r, &asked, maxAdminBytes, false); err != nil {
 		return asked, err
 	}
-	if err := k.checkHead(asked.Kind, asked.Name, name); err != nil {
-		return asked, err
+	if asked.Spec == nil {
+		return asked, badRequest(`member "spec" is missing`)
 	}
-	if name != "" {
-		asked.Name = name
-	}
-	return asked, nil
+	return asked, k.checkHead(asked.Kind, asked.Name, name)
 }
 
 func (k kindAPI[Spec, Status]) checkHead(kind, name, of string) error {
@@ -304,9 +318,17 @@ func (d declared[Spec, Status]) reply(status int) reply {
 func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
 
 // checkConditions compares If-Match and If-None-Match (RFC 9110 §13.1) with the
-// entity tag of what is there, "" for nothing.
+// entity tag of what is there, "" for nothing. One that cannot be read is refused: who
+// sent it did not mean to change whatever is there.
 func checkConditions(r *http.Request, tag string) error {
-	match, noneMatch := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
+	match, err := condition(r, "If-Match")
+	if err != nil {
+		return err
+	}
+	noneMatch, err := condition(r, "If-None-Match")
+	if err != nil {
+		return err
+	}
 	if match != "" && !matches(match, tag) {
 		return &refusal{status: http.StatusPreconditionFailed, message: "it was changed or removed meanwhile; read it again"}
 	}
@@ -314,6 +336,19 @@ func checkConditions(r *http.Request, tag string) error {
 		return &refusal{status: http.StatusPreconditionFailed, message: "it is there already"}
 	}
 	return nil
+}
+
+// conditionForm is what the value of If-Match and If-None-Match looks like.
+var conditionForm = regexp.MustCompile(`^(\*|(W/)?"[^"]*"([ \t]*,[ \t]*(W/)?"[^"]*")*)$`)
+
+// condition returns the value of a conditional field, "" where there is none.
+func condition(r *http.Request, field string) (string, error) {
+	values := r.Header.Values(field)
+	value := strings.Join(values, ",")
+	if len(values) > 0 && !conditionForm.MatchString(value) {
+		return "", badRequest(`%s is not * or entity tags like "1"`, field)
+	}
+	return value, nil
 }
 
 func matches(condition, tag string) bool {

@@ -3,27 +3,10 @@ package authority
 import (
 	"bytes"
 	"encoding/json"
-	"net/http"
 	"slices"
 
 	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
 )
-
-// readPatch reads the body of PATCH and returns the members of its spec.
-func (k kindAPI[Spec, Status]) readPatch(r *http.Request, name string) (json.RawMessage, error) {
-	var asked struct {
-		Kind string          `json:"kind"`
-		Name string          `json:"name"`
-		Spec json.RawMessage `json:"spec"`
-	}
-	if err := readJSON(r, &asked, maxAdminBytes, false); err != nil {
-		return nil, err
-	}
-	if asked.Spec == nil {
-		return nil, badRequest(`member "spec" is missing`)
-	}
-	return asked.Spec, k.checkHead(asked.Kind, asked.Name, name)
-}
 
 // mergeInto applies a merge patch (RFC 7396) to old, and reads the result, strictly,
 // into spec.
