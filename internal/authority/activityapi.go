@@ -110,7 +110,7 @@ func parseActivityQuery(r *http.Request) (activityQuery, error) {
 	}
 	for name, all := range values {
 		if len(all) != 1 {
-			return query, badRequest("a query parameter occurs twice")
+			return query, badRequest("the query parameter %.40q occurs twice", name)
 		}
 		if err := query.set(name, all[0]); err != nil {
 			return query, err
@@ -134,7 +134,7 @@ func acceptsLines(r *http.Request) bool {
 
 func (q *activityQuery) set(name, value string) (err error) {
 	if value == "" || len(value) > maxFilter {
-		return badRequest("a query parameter is not 1 to %d bytes", maxFilter)
+		return badRequest("the query parameter %.40q is not 1 to %d bytes", name, maxFilter)
 	}
 	switch name {
 	case "kind":
@@ -173,7 +173,7 @@ func (q *activityQuery) set(name, value string) (err error) {
 		}
 		q.follow, q.lines = true, true
 	default:
-		return badRequest("the query has an unknown parameter; known are kind, outcome, workload, ticket, admin, source, since, until, after, before, limit, format and follow")
+		return badRequest("the query has the unknown parameter %.40q; known are kind, outcome, workload, ticket, admin, source, since, until, after, before, limit, format and follow", name)
 	}
 	return err
 }

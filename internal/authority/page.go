@@ -20,7 +20,9 @@ func page(r *http.Request) (after string, limit int, err error) {
 	for name, values := range query {
 		switch {
 		case len(values) != 1:
-			return "", 0, badRequest("a query parameter occurs twice")
+			return "", 0, badRequest("the query parameter %.40q occurs twice", name)
+		case len(values[0]) > maxFilter:
+			return "", 0, badRequest("the query parameter %.40q is longer than %d bytes", name, maxFilter)
 		case name == "after":
 			after = values[0]
 		case name == "limit":
@@ -29,7 +31,7 @@ func page(r *http.Request) (after string, limit int, err error) {
 				return "", 0, badRequest("limit is not between 1 and %d", resource.MaxPage)
 			}
 		default:
-			return "", 0, badRequest("the query has an unknown parameter; known are after and limit")
+			return "", 0, badRequest("the query has the unknown parameter %.40q; known are after and limit", name)
 		}
 	}
 	return after, limit, nil
