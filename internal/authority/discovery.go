@@ -24,21 +24,22 @@ type discovery struct {
 	Claims        []string `json:"claims_supported"`
 }
 
-// mountDiscovery serves the metadata, and the keys beside it, below the configured
-// issuer: a verifier needs to reach nothing else.
-func (a *Authority) mountDiscovery(mux *http.ServeMux) {
+// issuerEndpoints are those of the metadata, and of the keys beside it, by their
+// paths below the configured issuer: a verifier needs to reach nothing else.
+func (a *Authority) issuerEndpoints() (below string, routes map[string]methods) {
 	if a.config.Issuer == "" {
-		return
+		return "", nil
 	}
 	issuer, err := url.Parse(a.config.Issuer)
 	if err != nil {
-		return // withDefaults has parsed it
+		return "", nil // withDefaults has parsed it
 	}
-	below := strings.TrimRight(issuer.Path, "/")
-	mux.Handle(below+discoveryPath, a.limited(discoveryPath, methods{http.MethodGet: a.discover}))
+	below = strings.TrimRight(issuer.Path, "/")
+	routes = map[string]methods{discoveryPath: {http.MethodGet: a.discover}}
 	if below != a.basePath()+operatorPath { // there the keys are already
-		mux.Handle(below+issuerKeysPath, a.limited(issuerKeysPath, methods{http.MethodGet: a.publishKeys}))
+		routes[issuerKeysPath] = methods{http.MethodGet: a.publishKeys}
 	}
+	return below, routes
 }
 
 func (a *Authority) discover(*http.Request) (reply, error) {

@@ -28,8 +28,8 @@ type endpoint func(*http.Request) (reply, error)
 // methods are the endpoints of one path.
 type methods map[string]endpoint
 
-func (a *Authority) routes() http.Handler {
-	mux := http.NewServeMux()
+// api are the endpoints of operator and admin API by their paths below the base.
+func (a *Authority) api() map[string]methods {
 	routes := map[string]methods{
 		registerPath: {http.MethodPost: a.register},
 		idTokenPath:  {http.MethodPost: a.issueIDToken},
@@ -48,12 +48,29 @@ func (a *Authority) routes() http.Handler {
 	a.signingKeys().mount(a, routes)
 	a.mountKeyVerbs(routes)
 	a.ticketFactories().mount(a, routes)
-	for path, m := range routes {
+	return routes
+}
+
+// health are the endpoints that are always answered, however many ask.
+func (a *Authority) health() map[string]methods {
+	return map[string]methods{
+		"/healthz": {http.MethodGet: healthy},
+		"/readyz":  {http.MethodGet: a.ready},
+	}
+}
+
+func (a *Authority) routes() http.Handler {
+	mux := http.NewServeMux()
+	for path, m := range a.api() {
 		mux.Handle(a.basePath()+path, a.limited(path, m))
 	}
-	a.mountDiscovery(mux)
-	mux.Handle("/healthz", a.plain("/healthz", methods{http.MethodGet: healthy}))
-	mux.Handle("/readyz", a.plain("/readyz", methods{http.MethodGet: a.ready}))
+	below, routes := a.issuerEndpoints()
+	for path, m := range routes {
+		mux.Handle(below+path, a.limited(path, m))
+	}
+	for path, m := range a.health() {
+		mux.Handle(path, a.plain(path, m))
+	}
 	mux.Handle("/metrics", promhttp.HandlerFor(a.metrics.registry, promhttp.HandlerOpts{}))
 	mux.Handle("/", a.limited("other", nil))
 	return mux
