@@ -356,9 +356,21 @@ func (m *member) idToken(body any, changes ...claims) answer {
 // events returns what was decided about requests, newest first.
 func (f *fixture) events() []store.Event {
 	f.t.Helper()
-	return slices.DeleteFunc(f.allEvents(), func(e store.Event) bool {
-		return strings.HasPrefix(e.Kind, "signing_key.") && e.Source == ""
-	})
+	return withoutUpkeep(f.allEvents())
+}
+
+func withoutUpkeep(events []store.Event) []store.Event {
+	return slices.DeleteFunc(events, func(e store.Event) bool { return strings.HasPrefix(e.Kind, "signing_key.") && e.Source == "" })
+}
+
+// newest returns the last event about a request.
+func (f *fixture) newest() store.Event {
+	f.t.Helper()
+	events, err := f.store.Read(f.t.Context()).Events(10)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return withoutUpkeep(events)[0]
 }
 
 // allEvents returns also what the authority did to its keys by itself.
