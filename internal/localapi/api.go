@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/lanyardhq/lanyard/internal/token"
@@ -65,16 +67,30 @@ func New(config Config) *API {
 // confused proxy would not.
 const WorkloadHeader = "Lanyard-Workload"
 
+// call answers a caller that may act for the identity.
+type call func(w http.ResponseWriter, r *http.Request, identity string)
+
+// calls are all there are, by the patterns of their requests.
+func (a *API) calls() map[string]call {
+	return map[string]call{
+		"GET /peer/v1/workload/id":      a.workloadID,
+		"GET /peer/v1/id_token":         a.idToken,
+		"GET /peer/v1/secret/{id}":      a.secret,
+		"POST /peer/v1/generate/invite": a.invite,
+	}
+}
+
+// Calls returns the patterns of all calls, as net/http.ServeMux has them, sorted.
+func (a *API) Calls() []string { return slices.Sorted(maps.Keys(a.calls())) }
+
 // Handler serves the API's calls.
 func (a *API) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /peer/v1/workload/id", a.authorised(a.workloadID))
-	mux.HandleFunc("GET /peer/v1/id_token", a.authorised(a.idToken))
-	mux.HandleFunc("GET /peer/v1/secret/{id}", a.authorised(a.secret))
-	mux.HandleFunc("POST /peer/v1/generate/invite", a.authorised(a.invite))
+	for pattern, call := range a.calls() {
+		mux.HandleFunc(pattern, a.authorised(call))
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		answerError(w, http.StatusNotFound, "no such call; see GET /peer/v1/id_token, GET /peer/v1/workload/id, "+
-			"GET /peer/v1/secret/{id} and POST /peer/v1/generate/invite")
+		answerError(w, http.StatusNotFound, "no such call; there are "+strings.Join(a.Calls(), ", "))
 	})
 	return a.fromHere(mux)
 }
@@ -93,7 +109,7 @@ func (a *API) fromHere(next http.Handler) http.Handler {
 }
 
 // authorised wraps a call: it finds the identity that the caller may act for.
-func (a *API) authorised(call func(w http.ResponseWriter, r *http.Request, identity string)) http.HandlerFunc {
+func (a *API) authorised(call call) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		identity, refusal := a.authenticate(r)
 		if refusal != nil {
