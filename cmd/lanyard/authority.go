@@ -126,6 +126,7 @@ func (s authoritySettings) config(stderr io.Writer) (authority.Config, error) {
 		WorkloadRateBurst:     s.Workload.RateBurst,
 
 		ActivityRetention: s.ActivityRetention,
+		Version:           buildVersion(),
 		Logger:            logger,
 	}, nil
 }

@@ -45,6 +45,7 @@ type Authority struct {
 	activity *activity
 	streams  *streams
 	metrics  *metrics
+	document document
 	handler  http.Handler
 
 	certificate *httpserve.Certificate // nil without TLS
@@ -102,7 +103,12 @@ func New(config Config) (*Authority, error) {
 	if certificate != nil {
 		a.metrics.observeCertificate(certificate.Expires)
 	}
-	a.handler = a.routes()
+	served := a.routes()
+	if a.document, err = a.describe(served); err != nil {
+		stop()
+		return nil, errors.Join(err, s.Close())
+	}
+	a.handler = a.serveRoutes(served)
 	go a.upkeep(ctx)
 	return a, nil
 }

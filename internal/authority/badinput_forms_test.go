@@ -24,7 +24,7 @@ func (f *fixture) forms(t *testing.T) []form {
 		all = append(all, f.kindForms(t, k, ticket.Name, orchestrator.id)...)
 	}
 	all = append(all, f.verbForms()...)
-	for path, endpoints := range f.api() {
+	for path, endpoints := range f.routes().api {
 		for method := range endpoints {
 			takesBody := method != http.MethodGet && method != http.MethodDelete
 			if takesBody && !slices.ContainsFunc(all, func(f form) bool { return f.method == method && f.route == path }) {
@@ -198,7 +198,7 @@ func (f *fixture) kindForms(t *testing.T, k resource.KindInfo, ticket, workload 
 	if !known {
 		t.Fatalf("nothing says what the spec of %s looks like", k.Kind)
 	}
-	routes := f.api()
+	routes := f.routes().api
 	_, creates := routes[k.Path][http.MethodPost]
 	_, changes := routes[k.Path+"/{name}"][http.MethodPut]
 	existing := "there"

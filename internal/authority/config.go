@@ -83,6 +83,9 @@ type Config struct {
 
 	// ActivityRetention is how long activity is kept; zero means the default.
 	ActivityRetention time.Duration
+	// Version is that of the product, for the OpenAPI document; "" means that it is not
+	// known.
+	Version string
 
 	Logger *slog.Logger     // nil: nothing is logged
 	Now    func() time.Time // nil: time.Now
@@ -145,6 +148,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.AdminTokenFile == "" {
 		c.AdminTokenFile = filepath.Join(c.DataDir, adminTokenFile)
+	}
+	if c.Version == "" {
+		c.Version = "unknown"
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

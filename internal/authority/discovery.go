@@ -2,7 +2,6 @@ package authority
 
 import (
 	"net/http"
-	"net/url"
 	"strings"
 )
 
@@ -24,23 +23,21 @@ type discovery struct {
 	Claims        []string `json:"claims_supported"`
 }
 
-// issuerEndpoints are those of the metadata, and of the keys beside it, by their
-// paths below the configured issuer: a verifier needs to reach nothing else.
-func (a *Authority) issuerEndpoints() (below string, routes map[string]methods) {
+// discoveryRoutes are the metadata, and the keys beside it, below the configured
+// issuer: a verifier needs to reach nothing else.
+func (a *Authority) discoveryRoutes() map[string]methods {
 	if a.config.Issuer == "" {
-		return "", nil
+		return nil
 	}
-	issuer, err := url.Parse(a.config.Issuer)
-	if err != nil {
-		return "", nil // withDefaults has parsed it
-	}
-	below = strings.TrimRight(issuer.Path, "/")
-	routes = map[string]methods{discoveryPath: {http.MethodGet: a.discover}}
-	if below != a.basePath()+operatorPath { // there the keys are already
+	routes := map[string]methods{discoveryPath: {http.MethodGet: a.discover}}
+	if a.issuerPath() != a.basePath()+operatorPath { // there the keys are already
 		routes[issuerKeysPath] = methods{http.MethodGet: a.publishKeys}
 	}
-	return below, routes
+	return routes
 }
+
+// issuerPath is the path of the configured issuer, mostly "".
+func (a *Authority) issuerPath() string { return pathOf(a.config.Issuer) }
 
 func (a *Authority) discover(*http.Request) (reply, error) {
 	return reply{

@@ -191,7 +191,7 @@ func (h *hall) adminRequest(method, route string) (path string, body any) {
 	s := specs(h.ticket.Name, h.orchestrator.id)[k.Kind]
 	h.made++
 	name := fmt.Sprint("made", h.made)
-	_, creates := h.api()[k.Path][http.MethodPost]
+	_, creates := h.routes().api[k.Path][http.MethodPost]
 	switch {
 	case method == http.MethodPost && route == k.Path:
 		return route, map[string]any{"name": name, "spec": s.body}
@@ -298,8 +298,13 @@ func (localThings) Invite(context.Context, string) (string, error) { return "lyt
 func (h *hall) doors() []door {
 	var all []door
 	ofOperator := h.operatorDoors()
-	for route, endpoints := range h.api() {
+	served := h.routes()
+	for route, endpoints := range served.api {
 		for method := range endpoints {
+			if route == documentPath {
+				all = append(all, h.openDoor(route))
+				continue
+			}
 			doors := ofOperator[route]
 			if strings.HasPrefix(route, "/admin/") {
 				doors = []door{h.adminDoor(method, route)}
@@ -313,14 +318,12 @@ func (h *hall) doors() []door {
 			}
 		}
 	}
-	below, ofIssuer := h.issuerEndpoints()
-	for route := range ofIssuer {
-		all = append(all, h.openDoor(below+route))
+	for route := range served.issuer {
+		all = append(all, h.openDoor(h.issuerPath()+route))
 	}
-	for route := range h.health() {
+	for route := range served.own {
 		all = append(all, h.openDoor(route))
 	}
-	all = append(all, h.openDoor("/metrics"))
 	all = append(append(all, h.localDoors()...), h.verifierDoors()...)
 	slices.SortFunc(all, func(a, b door) int { return strings.Compare(a.name, b.name) })
 	return all

@@ -157,7 +157,7 @@ func (f *fixture) proofForgeries(m message, neighbour *member, claim string, val
 func TestForgeriesAtEveryEndpoint(t *testing.T) {
 	f := start(t)
 	takers, stranger := f.takers(), f.newMember()
-	for route := range f.api() {
+	for route := range f.routes().api {
 		isWorkloads := strings.HasPrefix(route, operatorPath) && route != jwksPath
 		if isWorkloads && !slices.ContainsFunc(takers, func(t taker) bool { return t.route == route }) {
 			t.Errorf("%s is for workloads, and no forgery is tried there", route)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
+	"github.com/lanyardhq/lanyard/internal/authority/openapi"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
 	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
 )
@@ -61,7 +62,7 @@ type kindAPI[Spec, Status any] struct {
 }
 
 // mount adds the endpoints of the kind.
-func (k kind[Spec, Status]) mount(a *Authority, routes map[string]methods) {
+func (k kind[Spec, Status]) mount(a *Authority, r *routes) {
 	api := kindAPI[Spec, Status]{k, a}
 	all, one := methods{}, methods{}
 	all[http.MethodGet], one[http.MethodGet] = a.admin(api.serveList), a.admin(api.serveOne)
@@ -74,7 +75,8 @@ func (k kind[Spec, Status]) mount(a *Authority, routes map[string]methods) {
 	if k.remove != nil {
 		one[http.MethodDelete] = a.admin(api.delete)
 	}
-	routes[k.path], routes[k.path+"/{name}"] = all, one
+	r.api[k.path], r.api[k.path+"/{name}"] = all, one
+	r.kinds = append(r.kinds, openapi.Kind{Name: k.name, Path: k.path, Create: k.insert != nil, Change: k.update != nil, Remove: k.remove != nil})
 }
 
 func (k kindAPI[Spec, Status]) serveOne(r *http.Request, _ store.AdminToken) (reply, error) {

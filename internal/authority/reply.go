@@ -14,10 +14,11 @@ import (
 
 // reply is a success.
 type reply struct {
-	status int
-	body   any
-	header map[string]string
-	stream func(http.ResponseWriter, *http.Request) error // writes the body, instead of body
+	status  int
+	body    any
+	header  map[string]string
+	stream  func(http.ResponseWriter, *http.Request) error // writes the body, instead of body
+	handler http.Handler                                   // writes all of the answer, instead of header and body
 }
 
 // refusal is an answer that is no success. Its message is for the caller: it
@@ -58,6 +59,10 @@ func (a *Authority) send(w http.ResponseWriter, r *http.Request, answer reply, e
 	if err != nil {
 		answer = a.failure(r, err)
 	}
+	if answer.handler != nil {
+		answer.handler.ServeHTTP(w, r)
+		return answer.status
+	}
 	body, err := json.Marshal(answer.body)
 	if err != nil {
 		a.log.ErrorContext(r.Context(), "cannot write an answer", "path", r.URL.Path, "error", err)
@@ -77,7 +82,7 @@ func (a *Authority) send(w http.ResponseWriter, r *http.Request, answer reply, e
 		a.sendStream(w, r, answer)
 		return answer.status
 	}
-	if answer.status == http.StatusNoContent {
+	if answer.status == http.StatusNoContent || answer.status == http.StatusNotModified {
 		return answer.status
 	}
 	_, _ = w.Write(append(body, '\n')) // a client that has gone needs no answer
@@ -111,11 +116,18 @@ func readJSON(r *http.Request, v any, limit int64, optional bool) error {
 	case len(body) == 0 && optional:
 		return nil
 	}
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || (media != "application/json" && media != "application/merge-patch+json") {
+	if !isJSON(r) {
 		return &refusal{status: http.StatusUnsupportedMediaType, message: "the Content-Type must be application/json"}
 	}
 	if err := strictjson.Unmarshal(body, v); err != nil {
 		return badRequest("%s", err)
 	}
 	return nil
+}
+
+// isJSON reports whether the body is said to be JSON, or where it is a change a merge
+// patch (RFC 7396).
+func isJSON(r *http.Request) bool {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && (media == "application/json" || media == "application/merge-patch+json" && r.Method == http.MethodPatch)
 }

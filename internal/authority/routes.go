@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
+	"github.com/lanyardhq/lanyard/internal/authority/openapi"
 )
 
 // Paths of the operator API, below the authority's base.
@@ -28,61 +29,69 @@ type endpoint func(*http.Request) (reply, error)
 // methods are the endpoints of one path.
 type methods map[string]endpoint
 
-// api are the endpoints of operator and admin API by their paths below the base.
-func (a *Authority) api() map[string]methods {
-	routes := map[string]methods{
-		registerPath: {http.MethodPost: a.register},
-		idTokenPath:  {http.MethodPost: a.issueIDToken},
-		invitePath:   {http.MethodPost: a.invite},
-		keyPath:      {http.MethodPost: a.replaceKey},
-		secretPath:   {http.MethodGet: a.readSecret},
-		jwksPath:     {http.MethodGet: a.publishKeys},
-	}
-	routes[resource.ActivityPath] = methods{http.MethodGet: a.admin(a.serveActivity)}
-	routes[resource.ActivityVerifyPath] = methods{http.MethodGet: a.admin(a.verifyActivity)}
-	a.secrets().mount(a, routes)
-	a.tickets().mount(a, routes)
-	a.workloads().mount(a, routes)
-	a.adminTokens().mount(a, routes)
-	a.networkLists().mount(a, routes)
-	a.signingKeys().mount(a, routes)
-	a.mountKeyVerbs(routes)
-	a.ticketFactories().mount(a, routes)
-	return routes
+// routes are what is served, by path.
+type routes struct {
+	api    map[string]methods // below the authority's base
+	issuer map[string]methods // below the issuer, if one is configured
+	own    map[string]methods // at the root, for who runs the authority: not limited by source
+	kinds  []openapi.Kind     // of resources, in api
 }
 
-// health are the endpoints that are always answered, however many ask.
-func (a *Authority) health() map[string]methods {
-	return map[string]methods{
-		"/healthz": {http.MethodGet: healthy},
-		"/readyz":  {http.MethodGet: a.ready},
+func (a *Authority) routes() routes {
+	r := routes{
+		api: map[string]methods{
+			registerPath:                {http.MethodPost: a.register},
+			idTokenPath:                 {http.MethodPost: a.issueIDToken},
+			invitePath:                  {http.MethodPost: a.invite},
+			keyPath:                     {http.MethodPost: a.replaceKey},
+			secretPath:                  {http.MethodGet: a.readSecret},
+			jwksPath:                    {http.MethodGet: a.publishKeys},
+			documentPath:                {http.MethodGet: a.serveDocument},
+			resource.ActivityPath:       {http.MethodGet: a.admin(a.serveActivity)},
+			resource.ActivityVerifyPath: {http.MethodGet: a.admin(a.verifyActivity)},
+		},
+		own: map[string]methods{
+			"/healthz": {http.MethodGet: healthy},
+			"/readyz":  {http.MethodGet: a.ready},
+			"/metrics": {http.MethodGet: a.serveMetrics},
+		},
+		issuer: a.discoveryRoutes(),
 	}
+	a.secrets().mount(a, &r)
+	a.tickets().mount(a, &r)
+	a.workloads().mount(a, &r)
+	a.adminTokens().mount(a, &r)
+	a.networkLists().mount(a, &r)
+	a.signingKeys().mount(a, &r)
+	a.mountKeyVerbs(r.api)
+	a.ticketFactories().mount(a, &r)
+	return r
 }
 
-func (a *Authority) routes() http.Handler {
+func (a *Authority) serveRoutes(r routes) http.Handler {
 	mux := http.NewServeMux()
-	for path, m := range a.api() {
+	for path, m := range r.api {
 		mux.Handle(a.basePath()+path, a.limited(path, m))
 	}
-	below, routes := a.issuerEndpoints()
-	for path, m := range routes {
-		mux.Handle(below+path, a.limited(path, m))
+	for path, m := range r.issuer {
+		mux.Handle(a.issuerPath()+path, a.limited(path, m))
 	}
-	for path, m := range a.health() {
+	for path, m := range r.own {
 		mux.Handle(path, a.plain(path, m))
 	}
-	mux.Handle("/metrics", promhttp.HandlerFor(a.metrics.registry, promhttp.HandlerOpts{}))
 	mux.Handle("/", a.limited("other", nil))
 	return mux
 }
 
 // basePath is the path of the configured base, mostly "".
-func (a *Authority) basePath() string {
-	base, err := url.Parse(a.config.URL)
+func (a *Authority) basePath() string { return pathOf(a.config.URL) }
+
+func pathOf(base string) string {
+	parsed, err := url.Parse(base)
 	if err != nil {
 		return "" // withDefaults has parsed it
 	}
-	return strings.TrimRight(base.Path, "/")
+	return strings.TrimRight(parsed.Path, "/")
 }
 
 // limited answers requests within the rate of their source.
@@ -147,4 +156,8 @@ func (a *Authority) ready(r *http.Request) (reply, error) {
 		return reply{}, &refusal{status: http.StatusServiceUnavailable, message: "the database does not answer"}
 	}
 	return reply{status: http.StatusOK, body: map[string]string{"status": "ready"}}, nil
+}
+
+func (a *Authority) serveMetrics(*http.Request) (reply, error) {
+	return reply{status: http.StatusOK, handler: promhttp.HandlerFor(a.metrics.registry, promhttp.HandlerOpts{})}, nil
 }

@@ -1,0 +1,34 @@
+package authority
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/lanyardhq/lanyard/internal/authority/jose"
+	"github.com/lanyardhq/lanyard/internal/authority/openapi"
+)
+
+// documentPath is where the OpenAPI document is, below the authority's base.
+const documentPath = "/openapi.json"
+
+// document describes what the authority serves.
+type document struct {
+	text json.RawMessage
+	tag  string // its entity tag
+}
+
+func (a *Authority) describe(r routes) (document, error) {
+	text, err := openapi.Build(openapi.Config{URL: a.config.URL, Issuer: a.config.Issuer, Version: a.config.Version, Kinds: r.kinds})
+	return document{text, `"` + jose.Digest(text) + `"`}, err
+}
+
+// serveDocument answers 304 to who has the document already.
+func (a *Authority) serveDocument(r *http.Request) (reply, error) {
+	header := map[string]string{"ETag": a.document.tag, "Cache-Control": "no-cache"}
+	// A proxy that compresses makes a tag weak, which is as good here (RFC 9110 §13.1.2).
+	if matches(strings.ReplaceAll(r.Header.Get("If-None-Match"), "W/", ""), a.document.tag) {
+		return reply{status: http.StatusNotModified, header: header}, nil
+	}
+	return reply{status: http.StatusOK, body: a.document.text, header: header}, nil
+}

@@ -1,0 +1,94 @@
+package openapi
+
+import (
+	"maps"
+	"slices"
+)
+
+// Keywords of the schemas of specs that are looked at here.
+const (
+	keyProperties  = "properties"
+	keyRequired    = "required"
+	keyDefault     = "default"
+	keyDescription = "description"
+	keyWriteOnly   = "writeOnly"
+	keyExamples    = "examples"
+)
+
+// answered is the schema of a spec in an answer: without what is only written.
+func answered(spec map[string]any) map[string]any {
+	members := maps.Clone(spec[keyProperties].(map[string]any))
+	maps.DeleteFunc(members, func(_ string, member any) bool { return member.(map[string]any)[keyWriteOnly] == true })
+	for name, member := range members {
+		if inner := member.(map[string]any); inner[keyProperties] != nil {
+			members[name] = answered(inner)
+		}
+	}
+	schema := closed(spec, members)
+	delete(schema, keyExamples) // they are of what is sent
+	return schema
+}
+
+// declaration is the schema of a spec that is sent whole. What is left out, or null,
+// is the default, and what has none must be there.
+func declaration(spec map[string]any) map[string]any {
+	schema := closed(spec, optionalMembers(spec, declaration))
+	delete(schema, keyRequired)
+	if must := mustHave(spec); len(must) > 0 {
+		schema[keyRequired] = must
+	} else {
+		schema["type"] = []any{"object", "null"}
+	}
+	return schema
+}
+
+// change is the schema of a spec of which members are sent. Null makes a member its
+// default again.
+func change(spec map[string]any) map[string]any {
+	schema := closed(spec, optionalMembers(spec, change))
+	delete(schema, keyRequired)
+	return schema
+}
+
+// mustHave returns the members that an answer always has and that have no default.
+func mustHave(spec map[string]any) []any {
+	required, _ := spec[keyRequired].([]any)
+	members := spec[keyProperties].(map[string]any)
+	return slices.DeleteFunc(slices.Clone(required), func(name any) bool {
+		member, _ := members[name.(string)].(map[string]any)
+		_, hasDefault := member[keyDefault]
+		return hasDefault
+	})
+}
+
+// closed is the schema with these members and no others.
+func closed(schema, members map[string]any) map[string]any {
+	schema = maps.Clone(schema)
+	schema[keyProperties], schema["additionalProperties"] = members, false
+	return schema
+}
+
+// optionalMembers lets each member be null too. Of one that is a word of several, an
+// empty word is the default.
+func optionalMembers(spec map[string]any, inside func(map[string]any) map[string]any) map[string]any {
+	members := map[string]any{}
+	for name, member := range spec[keyProperties].(map[string]any) {
+		value, about := maps.Clone(member.(map[string]any)), map[string]any{}
+		for _, key := range []string{keyDescription, keyDefault, keyWriteOnly} {
+			if said, there := value[key]; there {
+				about[key] = said
+				delete(value, key)
+			}
+		}
+		if value[keyProperties] != nil {
+			value = inside(value)
+		}
+		alternatives := []any{value, map[string]any{"type": "null"}}
+		if word, ok := about[keyDefault].(string); ok && word != "" {
+			alternatives = append(alternatives, map[string]any{"const": ""})
+		}
+		about["anyOf"] = alternatives
+		members[name] = about
+	}
+	return members
+}
