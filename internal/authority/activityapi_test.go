@@ -195,7 +195,7 @@ func (f *fixture) follow(query, token string) (*http.Response, *bufio.Scanner) {
 		f.t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
-	response, err := client.Do(request)
+	response, err := f.client.Do(request)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -248,7 +248,7 @@ func TestConcurrentEditsAreNoticed(t *testing.T) {
 		request.Header.Set("Authorization", "Bearer "+f.admin)
 		request.Header.Set("Content-Type", "application/merge-patch+json")
 		request.Header.Set("If-Match", ifMatch)
-		response, err := client.Do(request)
+		response, err := f.client.Do(request)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ func TestGoOIDCVerifies(t *testing.T) {
 			f := startIssuer(t, path)
 			m := f.enrol(f.createTicket(resource.TicketSpec{}).Ticket)
 			compact := tokenOf(t, m.idToken(`{"audience":["https://ledger.internal"]}`))
-			ctx := oidc.ClientContext(t.Context(), client)
+			ctx := oidc.ClientContext(t.Context(), f.client)
 			provider, err := oidc.NewProvider(ctx, f.config.Issuer)
 			if err != nil {
 				t.Fatal(err)
@@ -50,7 +50,7 @@ func TestGoOIDCVerifies(t *testing.T) {
 func TestGoOIDCVerifiesEveryAlgorithm(t *testing.T) {
 	f := startIssuer(t, "")
 	m := f.enrol(f.createTicket(resource.TicketSpec{}).Ticket)
-	ctx := oidc.ClientContext(t.Context(), client)
+	ctx := oidc.ClientContext(t.Context(), f.client)
 	provider, err := oidc.NewProvider(ctx, f.config.Issuer)
 	if err != nil {
 		t.Fatal(err)

@@ -232,7 +232,7 @@ func (h *hall) localDoors() []door {
 // verifierDoors are those of services behind our verifier.
 func (h *hall) verifierDoors() []door {
 	verifier := func(config verify.Config) *verify.Verifier {
-		config.KeysURL, config.Now, config.Client = h.base+jwksPath, h.clock.Now, client
+		config.KeysURL, config.Now, config.Client = h.base+jwksPath, h.clock.Now, h.client
 		v, err := verify.New(h.t.Context(), config)
 		if err != nil {
 			h.t.Fatal(err)
@@ -272,7 +272,8 @@ func (h *hall) elsewhere(method, url string, c credential) int {
 	if bearer := bearerOf(c); bearer != "" {
 		request.Header.Set("Authorization", bearer)
 	}
-	response, err := client.Do(request)
+	plain := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := plain.Do(request)
 	if err != nil {
 		h.t.Fatal(err)
 	}

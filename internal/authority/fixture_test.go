@@ -27,6 +27,7 @@ import (
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
 	"github.com/lanyardhq/lanyard/internal/authority/jose"
+	"github.com/lanyardhq/lanyard/internal/authority/openapi/openapitest"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
 )
 
@@ -69,14 +70,14 @@ func (b *syncBuffer) String() string {
 	return b.buf.String()
 }
 
-// client keeps no connections: one that was dialled ahead and not used would hold
-// up the server's stop.
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-
-// fixture is an authority that serves real HTTP over a real database.
+// fixture is an authority that serves real HTTP over a real database. What its client
+// sends and gets is held against the authority's own OpenAPI document.
 type fixture struct {
 	*Authority
 	t       testing.TB
+	client  *http.Client
+	promise *openapitest.Document
+	seen    map[string]map[int]bool // by operation: the statuses it was answered with
 	config  Config
 	clock   *testClock
 	logs    *syncBuffer
@@ -89,7 +90,8 @@ type fixture struct {
 
 func start(t testing.TB, change ...func(*Config)) *fixture {
 	t.Helper()
-	f := &fixture{t: t, clock: &testClock{now: startTime}, logs: &syncBuffer{}}
+	f := &fixture{t: t, clock: &testClock{now: startTime}, logs: &syncBuffer{}, seen: map[string]map[int]bool{}}
+	f.client = f.watchedClient()
 	f.config = Config{
 		DataDir:       filepath.Join(t.TempDir(), "data"),
 		RatePerSecond: 1e6,
@@ -135,6 +137,9 @@ func (f *fixture) serve(address string) {
 	if f.Authority, err = New(f.config); err != nil {
 		f.t.Fatal(err)
 	}
+	if f.promise, err = openapitest.Parse(f.document.text); err != nil {
+		f.t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Serve(ctx, listener) }()
@@ -147,6 +152,30 @@ func (f *fixture) serve(address string) {
 			f.t.Errorf("Close: %v", err)
 		}
 	})
+}
+
+// watchedClient keeps no connections: one that was dialled ahead and not used would
+// hold up the server's stop.
+func (f *fixture) watchedClient() *http.Client {
+	var mu sync.Mutex // guards f.seen
+	return &http.Client{Transport: &openapitest.Transport{
+		Inner:    &http.Transport{DisableKeepAlives: true},
+		Document: func() *openapitest.Document { return f.promise },
+		Done: func(operation *openapitest.Operation, status int, err error) {
+			if err != nil {
+				f.t.Errorf("not as the OpenAPI document says: %v", err)
+			}
+			if operation == nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if f.seen[operation.ID] == nil {
+				f.seen[operation.ID] = map[int]bool{}
+			}
+			f.seen[operation.ID][status] = true
+		},
+	}}
 }
 
 // restart stops the authority and starts it anew over the same folder.
@@ -205,7 +234,7 @@ func (f *fixture) trySend(method, path, authorization string, body any) (answer,
 	if f.through != nil {
 		f.through(request)
 	}
-	response, err := client.Do(request)
+	response, err := f.client.Do(request)
 	if err != nil {
 		return answer{}, err
 	}

@@ -30,7 +30,7 @@ func TestTheHostFieldIsNoBase(t *testing.T) {
 		} {
 			request.Header.Set(name, value)
 		}
-		response, err := client.Do(request)
+		response, err := f.client.Do(request)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -282,7 +282,7 @@ func TestAStopFinishesWhatItHas(t *testing.T) {
 	request.Header.Set("Content-Type", "application/json")
 	got := make(chan int, 1)
 	go func() {
-		response, err := client.Do(request)
+		response, err := f.client.Do(request)
 		if err != nil {
 			t.Error(err)
 			got <- 0
