@@ -143,6 +143,7 @@ func TestTicketChanges(t *testing.T) {
 		"no spec":                    `{}`,
 		"spec a list":                `{"spec":[]}`,
 		"unknown member":             `{"spec":{"uses":0}}`,
+		"unknown member to default":  `{"spec":{"expire_at":null}}`,
 		"member twice":               `{"spec":{"status":"active","status":"active"}}`,
 		"status unknown":             `{"spec":{"status":"gone"}}`,
 		"expiry no time":             `{"spec":{"expires_at":7}}`,

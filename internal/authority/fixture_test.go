@@ -199,16 +199,17 @@ func (a answer) same() string {
 	return fmt.Sprint(a.status, header, a.body)
 }
 
-func (f *fixture) send(method, path, authorization string, body any) answer {
+// send asks, with further header fields by name and value.
+func (f *fixture) send(method, path, authorization string, body any, fields ...string) answer {
 	f.t.Helper()
-	a, err := f.trySend(method, path, authorization, body)
+	a, err := f.trySend(method, path, authorization, body, fields...)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	return a
 }
 
-func (f *fixture) trySend(method, path, authorization string, body any) (answer, error) {
+func (f *fixture) trySend(method, path, authorization string, body any, fields ...string) (answer, error) {
 	var content io.Reader
 	switch body := body.(type) {
 	case nil:
@@ -230,6 +231,9 @@ func (f *fixture) trySend(method, path, authorization string, body any) (answer,
 	}
 	if authorization != "" {
 		request.Header.Set("Authorization", authorization)
+	}
+	for field := range slices.Chunk(fields, 2) {
+		request.Header.Set(field[0], field[1])
 	}
 	if f.through != nil {
 		f.through(request)

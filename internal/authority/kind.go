@@ -180,8 +180,8 @@ func (k kindAPI[Spec, Status]) patch(r *http.Request, by store.AdminToken) (repl
 		if err != nil {
 			return err
 		}
-		var spec Spec
-		if err := mergeInto(&spec, old.Spec, change.Spec); err != nil {
+		spec, err := merged(old.Spec, change.Spec)
+		if err != nil {
 			return badRequest(`member "spec": %s`, err)
 		}
 		now, err = k.updateDeclared(tx, r, old, spec, event)

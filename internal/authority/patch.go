@@ -8,18 +8,23 @@ import (
 	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
 )
 
-// mergeInto applies a merge patch (RFC 7396) to old, and reads the result, strictly,
-// into spec.
-func mergeInto(spec any, old any, change json.RawMessage) error {
+// merged is a spec after a merge patch (RFC 7396), read strictly.
+func merged[Spec any](old Spec, change json.RawMessage) (spec Spec, err error) {
+	// Read for its errors alone: a null takes a member out, and with it a misspelt name.
+	var named Spec
+	if err := strictjson.Unmarshal(change, &named); err != nil {
+		return spec, err
+	}
 	before, err := json.Marshal(old)
 	if err != nil {
-		return err
+		return spec, err
 	}
-	merged, err := merge(before, change)
+	after, err := merge(before, change)
 	if err != nil {
-		return err
+		return spec, err
 	}
-	return strictjson.Unmarshal(merged, spec)
+	err = strictjson.Unmarshal(after, &spec)
+	return spec, err
 }
 
 // merge is MergePatch of RFC 7396 §2 for a patch that is an object.
