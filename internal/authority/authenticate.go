@@ -35,11 +35,11 @@ func (a *Authority) authenticate(r *http.Request, event store.Event) (caller, er
 		a.refuseUnauthenticated(r, event, reason)
 		return caller{}, refusedAssertion()
 	}
-	spent, err := a.allowWorkload(r, who.Workload.ID, who.assertion)
+	used, err := a.allowWorkload(who.Workload.ID, who.assertion)
 	if err != nil {
 		return caller{}, err
 	}
-	if spent {
+	if used {
 		event.WorkloadID, event.TicketID = who.Workload.ID, who.Ticket.ID
 		a.refuseUnauthenticated(r, event, "the assertion was used before")
 		return caller{}, refusedAssertion()
@@ -142,6 +142,7 @@ func (a *Authority) decideAnd(r *http.Request, who caller, event store.Event, ac
 	if err != nil {
 		return err
 	}
+	a.used.put(who.assertion.key(), struct{}{})
 	if refused != nil {
 		a.metrics.refusals.WithLabelValues(event.Kind).Inc()
 		return refused

@@ -40,6 +40,7 @@ type Authority struct {
 	callers *limiter[string] // workloads, by id
 	proxies []netip.Prefix   // trusted ones
 
+	used       *recent[string, struct{}]       // messages that are good for once
 	parsedKeys *recent[string, jose.PublicKey] // of workloads, by their JWK
 
 	activity *activity
@@ -88,6 +89,7 @@ func New(config Config) (*Authority, error) {
 		sources:      newLimiter[netip.Addr](config.RatePerSecond, config.RateBurst),
 		callers:      newLimiter[string](config.WorkloadRatePerSecond, config.WorkloadRateBurst),
 		proxies:      proxies,
+		used:         newRecent[string, struct{}](maxUsed),
 		parsedKeys:   newRecent[string, jose.PublicKey](maxParsedKeys),
 		activity:     newActivity(),
 		streams:      newStreams(ctx),

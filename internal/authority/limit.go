@@ -1,11 +1,9 @@
 package authority
 
 import (
-	"container/list"
 	"net/http"
 	"net/netip"
 	"strconv"
-	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -27,33 +25,20 @@ const (
 
 // limiter limits how often each of many may ask. It is safe for concurrent use.
 type limiter[K comparable] struct {
-	limit rate.Limit
-	burst int
-
-	mu     sync.Mutex // guards what follows
-	recent *list.List // of *allowance, the most recent first
-	known  map[K]*list.Element
-}
-
-// allowance is what one of them may still ask.
-type allowance[K comparable] struct {
-	key     K
-	limiter *rate.Limiter
+	limit      rate.Limit
+	burst      int
+	allowances *recent[K, *rate.Limiter]
 }
 
 func newLimiter[K comparable](perSecond float64, burst int) *limiter[K] {
-	return &limiter[K]{
-		limit:  rate.Limit(perSecond),
-		burst:  burst,
-		recent: list.New(),
-		known:  make(map[K]*list.Element),
-	}
+	return &limiter[K]{limit: rate.Limit(perSecond), burst: burst, allowances: newRecent[K, *rate.Limiter](maxAllowances)}
 }
 
 // take takes one request from the key's allowance and returns 0, or how long it
 // must wait for one.
 func (l *limiter[K]) take(key K, now time.Time) time.Duration {
-	reservation := l.of(key).ReserveN(now, 1)
+	allowance := l.allowances.getOr(key, func() *rate.Limiter { return rate.NewLimiter(l.limit, l.burst) })
+	reservation := allowance.ReserveN(now, 1)
 	wait := reservation.DelayFrom(now)
 	if wait > 0 {
 		reservation.CancelAt(now)
@@ -61,34 +46,22 @@ func (l *limiter[K]) take(key K, now time.Time) time.Duration {
 	return wait
 }
 
-func (l *limiter[K]) of(key K) *rate.Limiter {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if element, ok := l.known[key]; ok {
-		l.recent.MoveToFront(element)
-		return element.Value.(*allowance[K]).limiter
-	}
-	if len(l.known) == maxAllowances {
-		oldest := l.recent.Back()
-		delete(l.known, l.recent.Remove(oldest).(*allowance[K]).key)
-	}
-	fresh := &allowance[K]{key: key, limiter: rate.NewLimiter(l.limit, l.burst)}
-	l.known[key] = l.recent.PushFront(fresh)
-	return fresh.limiter
-}
-
 // allowSource refuses a request over the rate of where it comes from.
 func (a *Authority) allowSource(r *http.Request) error {
 	return a.tooMany(bySource, a.sources.take(sourceUnit(a.source(r).addr), a.now()))
 }
 
+// maxUsed bounds the messages that are remembered as used. The database remembers
+// all of them; this spares a look there for each request.
+const maxUsed = 10000
+
 // allowWorkload refuses a request over the rate of the workload that signed it. A
 // message that was used before is refused first, and like a stranger's: who has
-// recorded it must not use up the workload's rate, or keep the database busy.
-func (a *Authority) allowWorkload(r *http.Request, workloadID string, by signedOnce) (spent bool, err error) {
-	spent, err = a.store.Read(r.Context()).IsSpent(by.sender, by.id)
-	if err != nil || spent {
-		return spent, err
+// recorded it must not use up the workload's rate, or keep the database busy. One
+// that is not remembered, after a restart say, is refused when it is to be recorded.
+func (a *Authority) allowWorkload(workloadID string, by signedOnce) (used bool, err error) {
+	if _, used := a.used.get(by.key()); used {
+		return true, nil
 	}
 	return false, a.tooMany(byWorkload, a.callers.take(workloadID, a.now()))
 }

@@ -40,8 +40,8 @@ func TestAllowancesAreBounded(t *testing.T) {
 	for i := range 2 * maxAllowances {
 		l.take(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), startTime)
 	}
-	if len(l.known) != maxAllowances || l.recent.Len() != maxAllowances {
-		t.Errorf("%d known, %d listed", len(l.known), l.recent.Len())
+	if n := len(l.allowances.known); n != maxAllowances {
+		t.Errorf("%d are remembered", n)
 	}
 	if wait := l.take(netip.MustParseAddr("192.0.2.1"), startTime); wait != 0 {
 		t.Error("the quiet one was not forgotten")

@@ -32,6 +32,9 @@ type signedOnce struct {
 	expires time.Time // when it would be refused for its age anyway
 }
 
+// key tells it from all others.
+func (s signedOnce) key() string { return s.sender + "\x00" + s.id }
+
 // verifyRegistration checks a proof of possession: that whoever holds key wants to
 // enrol that key here, now, with that ticket. Its errors are for the activity
 // log, not for the caller.

@@ -44,13 +44,16 @@ func (r *recent[K, V]) getOr(key K, fresh func() V) V {
 	return value
 }
 
-// put remembers the value for the key, unless there is one.
-func (r *recent[K, V]) put(key K, value V) {
+// put remembers the value for the key, unless there is one, and reports whether it
+// did.
+func (r *recent[K, V]) put(key K, value V) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, found := r.find(key); !found {
-		r.add(key, value)
+	if _, found := r.find(key); found {
+		return false
 	}
+	r.add(key, value)
+	return true
 }
 
 func (r *recent[K, V]) find(key K) (value V, found bool) {

@@ -21,8 +21,9 @@ func TestRecentForgetsTheQuietest(t *testing.T) {
 
 func TestRecentKeepsTheFirstValue(t *testing.T) {
 	r := newRecent[string, int](2)
-	r.put("a", 1)
-	r.put("a", 2)
+	if !r.put("a", 1) || r.put("a", 2) {
+		t.Error("the first value was not put, or the second one was")
+	}
 	if value := r.getOr("a", func() int { return 3 }); value != 1 {
 		t.Errorf("a is %d, want 1", value)
 	}

@@ -97,8 +97,8 @@ func (a *Authority) allowRepetition(r *http.Request, ticket store.Ticket, e enro
 	if err != nil {
 		return err
 	}
-	spent, err := a.allowWorkload(r, known.Workload.ID, e.proof)
-	if err == nil && spent {
+	used, err := a.allowWorkload(known.Workload.ID, e.proof)
+	if err == nil && used {
 		event.WorkloadID, event.TicketID = known.Workload.ID, ticket.ID
 		a.refuseUnauthenticated(r, event, "the proof was used before")
 		return refusedEnrolment()
@@ -175,6 +175,9 @@ func (a *Authority) enrol(r *http.Request, e enrolment, event store.Event) (stri
 		event.Allowed, event.Reason = reason == "", reason
 		return tx.AppendEvent(event)
 	})
+	if err == nil {
+		a.used.put(e.proof.key(), struct{}{})
+	}
 	switch {
 	case err != nil:
 		return "", err

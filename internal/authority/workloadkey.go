@@ -66,6 +66,9 @@ func (a *Authority) exchangeKey(r *http.Request, who caller, key jose.PublicKey,
 		}
 		return errors.Join(err, tx.AppendEvent(event), tx.Contacted(who.Workload, event.At))
 	})
+	if err == nil {
+		a.used.put(who.assertion.key(), struct{}{})
+	}
 	if err == nil && refused != nil {
 		a.metrics.refusals.WithLabelValues(event.Kind).Inc()
 		return refused
