@@ -200,6 +200,7 @@ func (a *Agent) startKernel(ctx context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { return a.probe.Run(ctx, a.attributor.Forget) })
 	parts.Go(func() error { return watchRoutes(ctx, a.routesChanged) })
 	parts.Go(func() error { return a.warmUp(ctx) })
+	parts.Go(func() error { a.renewKeys(ctx); return nil })
 	for _, l := range a.here.listeners {
 		parts.Go(func() error { return a.injector.Serve(ctx, l) })
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 
@@ -20,20 +21,21 @@ const off = "off"
 
 // Settings are what the agent's process is told by its environment.
 type Settings struct {
-	Config       string   `env:"LANYARD_CONFIG" envDefault:"/etc/lanyard/agent.yaml"`
-	StateDir     string   `env:"LANYARD_STATE_DIR" envDefault:"/var/lib/lanyard"`
-	LocalAPI     []string `env:"LANYARD_LOCAL_API" envDefault:"127.0.0.1:3013,[::1]:3013"`  // empty after "off"
-	LocalSocket  string   `env:"LANYARD_LOCAL_SOCKET" envDefault:"/run/lanyard/agent.sock"` // "" after "off"
-	Metrics      string   `env:"LANYARD_METRICS" envDefault:"127.0.0.1:3014"`               // "" after "off"
-	OperatorBase string   `env:"LANYARD_OPERATOR_BASE"`                                     // see Complete
-	AuthorityURL string   `env:"LANYARD_AUTHORITY_URL" envDefault:"http://127.0.0.1:8700"`
-	CAFile       string   `env:"LANYARD_CA_FILE"` // "" for the system's own
-	APIKey       string   `env:"MIM_API_KEY"`     // "" for one that the agent makes itself; a secret
-	LogLevel     string   `env:"LANYARD_LOG_LEVEL" envDefault:"info"`
-	LogFormat    string   `env:"LANYARD_LOG_FORMAT" envDefault:"text"`
-	Cgroup       string   `env:"LANYARD_CGROUP"` // "" for every process
-	Instance     string   `env:"LANYARD_INSTANCE" envDefault:"default"`
-	BPFFS        string   `env:"LANYARD_BPFFS" envDefault:"/sys/fs/bpf"`
+	Config       string        `env:"LANYARD_CONFIG" envDefault:"/etc/lanyard/agent.yaml"`
+	StateDir     string        `env:"LANYARD_STATE_DIR" envDefault:"/var/lib/lanyard"`
+	LocalAPI     []string      `env:"LANYARD_LOCAL_API" envDefault:"127.0.0.1:3013,[::1]:3013"`  // empty after "off"
+	LocalSocket  string        `env:"LANYARD_LOCAL_SOCKET" envDefault:"/run/lanyard/agent.sock"` // "" after "off"
+	Metrics      string        `env:"LANYARD_METRICS" envDefault:"127.0.0.1:3014"`               // "" after "off"
+	OperatorBase string        `env:"LANYARD_OPERATOR_BASE"`                                     // see Complete
+	AuthorityURL string        `env:"LANYARD_AUTHORITY_URL" envDefault:"http://127.0.0.1:8700"`
+	CAFile       string        `env:"LANYARD_CA_FILE"`                       // "" for the system's own
+	KeyMaxAge    time.Duration `env:"LANYARD_KEY_MAX_AGE" envDefault:"720h"` // of a workload's key; 0 for ever
+	APIKey       string        `env:"MIM_API_KEY"`                           // "" for one that the agent makes itself; a secret
+	LogLevel     string        `env:"LANYARD_LOG_LEVEL" envDefault:"info"`
+	LogFormat    string        `env:"LANYARD_LOG_FORMAT" envDefault:"text"`
+	Cgroup       string        `env:"LANYARD_CGROUP"` // "" for every process
+	Instance     string        `env:"LANYARD_INSTANCE" envDefault:"default"`
+	BPFFS        string        `env:"LANYARD_BPFFS" envDefault:"/sys/fs/bpf"`
 	// MIMOperatorBase is the first seed's name for OperatorBase.
 	MIMOperatorBase string `env:"MIM_OPERATOR_BASE"`
 }
@@ -90,6 +92,9 @@ func (s *Settings) check() error {
 	}
 	if s.Cgroup != "" {
 		errs = append(errs, checkAbsolute("LANYARD_CGROUP", s.Cgroup))
+	}
+	if s.KeyMaxAge < 0 {
+		errs = append(errs, fmt.Errorf("LANYARD_KEY_MAX_AGE %s is negative; write how old a key may become, like 720h, or 0 for ever", s.KeyMaxAge))
 	}
 	if !instanceName.MatchString(s.Instance) {
 		errs = append(errs, fmt.Errorf("LANYARD_INSTANCE %q is no name; write up to 32 letters, digits, hyphens and underscores", s.Instance))

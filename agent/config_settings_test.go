@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func settings(t *testing.T, environment map[string]string) Settings {
@@ -27,7 +28,7 @@ func TestSettingsDefaults(t *testing.T) {
 		s.LocalSocket != "/run/lanyard/agent.sock" || s.Metrics != "127.0.0.1:3014" ||
 		s.OperatorBase != "http://127.0.0.1:8700/operator" || s.AuthorityURL != "http://127.0.0.1:8700" ||
 		s.CAFile != "" || s.APIKey != "" || s.LogLevel != "info" || s.LogFormat != "text" ||
-		s.Cgroup != "" || s.Instance != "default" || s.BPFFS != "/sys/fs/bpf" {
+		s.Cgroup != "" || s.Instance != "default" || s.BPFFS != "/sys/fs/bpf" || s.KeyMaxAge != 720*time.Hour {
 		t.Errorf("got %+v", settingsText(s))
 	}
 }
@@ -38,11 +39,12 @@ func TestSettingsFromTheEnvironment(t *testing.T) {
 		"LANYARD_LOCAL_SOCKET": "off", "LANYARD_METRICS": "off", "LANYARD_OPERATOR_BASE": "https://o/operator/",
 		"MIM_OPERATOR_BASE": "https://mim/operator", "LANYARD_CA_FILE": "/ca", "MIM_API_KEY": "k",
 		"LANYARD_LOG_LEVEL": "debug", "LANYARD_LOG_FORMAT": "json", "LANYARD_CGROUP": "/cg",
-		"LANYARD_INSTANCE": "two", "LANYARD_BPFFS": "/b",
+		"LANYARD_INSTANCE": "two", "LANYARD_BPFFS": "/b", "LANYARD_KEY_MAX_AGE": "1h",
 	})
 	if s.Config != "/c" || s.StateDir != "/s" || !slices.Equal(s.LocalAPI, []string{"127.0.0.1:1", "[::1]:2"}) ||
 		s.LocalSocket != "" || s.Metrics != "" || s.OperatorBase != "https://o/operator" || s.CAFile != "/ca" ||
-		s.APIKey != "k" || s.LogLevel != "debug" || s.LogFormat != "json" || s.Cgroup != "/cg" || s.Instance != "two" || s.BPFFS != "/b" {
+		s.APIKey != "k" || s.LogLevel != "debug" || s.LogFormat != "json" || s.Cgroup != "/cg" || s.Instance != "two" || s.BPFFS != "/b" ||
+		s.KeyMaxAge != time.Hour {
 		t.Errorf("got %+v", settingsText(s))
 	}
 	if off := settings(t, map[string]string{"LANYARD_LOCAL_API": "off"}); off.LocalAPI != nil {
@@ -76,6 +78,7 @@ func TestSettingsRefuse(t *testing.T) {
 		{"LANYARD_CGROUP", "x"},
 		{"LANYARD_INSTANCE", "../x"},
 		{"LANYARD_BPFFS", "b"},
+		{"LANYARD_KEY_MAX_AGE", "-1h"},
 	} {
 		s, err := ReadSettings(map[string]string{tc.name: tc.value})
 		if err == nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/lanyardhq/lanyard/internal/localapi"
 	"github.com/lanyardhq/lanyard/internal/registry"
 	"github.com/lanyardhq/lanyard/internal/token"
+	"github.com/lanyardhq/lanyard/internal/token/operator"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
@@ -95,6 +96,22 @@ func (a *Agent) warmUp(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+// renewKeys renews the keys of the identities' workloads until ctx ends.
+func (a *Agent) renewKeys(ctx context.Context) {
+	operator.Renewer{MaxAge: a.settings.KeyMaxAge, Clients: a.clients, Log: a.log}.Run(ctx)
+}
+
+// clients returns the sources in force.
+func (a *Agent) clients() []*operator.Client {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clients := make([]*operator.Client, 0, len(a.sources))
+	for _, source := range a.sources {
+		clients = append(clients, source.client)
+	}
+	return clients
 }
 
 // firstAudiences names one audience for each identity that gets tokens.

@@ -53,6 +53,7 @@ func agentFlags() []struct{ flag, variable, usage string } {
 		{"operator-base", "LANYARD_OPERATOR_BASE", "base of the operator, ending in /operator"},
 		{"authority-url", "LANYARD_AUTHORITY_URL", "where the authority is"},
 		{"ca-file", "LANYARD_CA_FILE", "PEM file of the CAs to trust instead of the system's"},
+		{"key-max-age", "LANYARD_KEY_MAX_AGE", "how old a workload's key becomes before it is renewed; 0 is for ever"},
 		{"cgroup", "LANYARD_CGROUP", "folder of the cgroup to attach to; default is the whole host"},
 		{"instance", "LANYARD_INSTANCE", "name of this agent among several on the host"},
 		{"bpffs", "LANYARD_BPFFS", "mount point of the BPF file system"},

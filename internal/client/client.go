@@ -53,7 +53,7 @@ type Client struct {
 	listeners []net.Listener
 	keyFile   string
 	id        string
-	keyMaxAge time.Duration
+	renewer   operator.Renewer
 }
 
 // New listens, enrols the workload unless it has been, and opens the local API's
@@ -65,8 +65,12 @@ func New(ctx context.Context, config Config) (*Client, error) {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	c := &Client{
-		log: config.Log, source: source, keyMaxAge: config.KeyMaxAge,
+		log: config.Log, source: source,
 		tokens: token.NewCache(token.CacheConfig{Logger: config.Log}),
+		renewer: operator.Renewer{
+			MaxAge: config.KeyMaxAge, Log: config.Log,
+			Clients: func() []*operator.Client { return []*operator.Client{source} },
+		},
 	}
 	if err := c.open(ctx, config); err != nil {
 		return nil, errors.Join(err, c.close())
@@ -140,7 +144,7 @@ func (c *Client) Addresses() []string {
 	return addresses
 }
 
-// Run serves the local API and keeps an ID token ready until ctx ends or a
+// Run serves the local API, keeps an ID token ready and renews the key until ctx ends or a
 // listener fails. It closes everything.
 func (c *Client) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(ctx)
@@ -156,6 +160,7 @@ func (c *Client) Run(ctx context.Context) error {
 		})
 	}
 	parts.Go(func() { c.keepReady(work) })
+	parts.Go(func() { c.renewer.Run(work) })
 	<-work.Done()
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 	defer cancel()
@@ -173,9 +178,9 @@ func (c *Client) Run(ctx context.Context) error {
 }
 
 // keepReady has the cache hold an ID token, and logs when there is none and when
-// there is one again. The key is renewed beside it.
+// there is one again.
 func (c *Client) keepReady(ctx context.Context) {
-	ready, told, renewable := false, false, true
+	ready, told := false, false
 	for {
 		_, err := c.tokens.Get(ctx, token.Request{Identity: identity})
 		if ctx.Err() != nil {
@@ -193,29 +198,12 @@ func (c *Client) keepReady(ctx context.Context) {
 			c.log.Info("ID token is ready")
 			ready = true
 		}
-		if err == nil && c.keyMaxAge > 0 {
-			renewable = c.renewKey(ctx, renewable)
-		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return
 		}
 	}
-}
-
-// renewKey renews the workload's key if it is due, and reports whether that works.
-// Of failures in a row the first is logged.
-func (c *Client) renewKey(ctx context.Context, worked bool) bool {
-	renewed, err := c.source.RenewKey(ctx, c.keyMaxAge)
-	switch {
-	case ctx.Err() != nil:
-	case err != nil && worked:
-		c.log.Warn("the workload's key was not renewed; it stays in use", "error", err)
-	case renewed:
-		c.log.Info("the workload's key was renewed")
-	}
-	return err == nil
 }
 
 // close lets go of whatever was opened.

@@ -226,7 +226,7 @@ func await(t *testing.T, what string, holds func() bool) {
 
 // TestKeyIsRenewed once it is old enough, and not before.
 func TestKeyIsRenewed(t *testing.T) {
-	for age, want := range map[time.Duration]int32{0: 0, time.Hour: 0, time.Nanosecond: 1} {
+	for age, want := range map[time.Duration]bool{0: false, time.Hour: false, time.Nanosecond: true} {
 		s := &standIn{}
 		server := httptest.NewServer(s)
 		config := configure(t, server.URL+"/operator")
@@ -235,12 +235,12 @@ func TestKeyIsRenewed(t *testing.T) {
 		config.Log = slog.New(slog.NewTextHandler(&log, nil))
 		_, stop := run(t, config)
 		await(t, "a token is ready", func() bool { return log.hold("ID token is ready") })
-		if want > 0 {
+		if want {
 			await(t, "the key is renewed", func() bool { return log.hold("key was renewed") })
 		}
 		stop()
-		if n := s.renewals.Load(); n != want {
-			t.Errorf("older than %v: %d renewals, want %d", age, n, want)
+		if n := s.renewals.Load(); n > 0 != want {
+			t.Errorf("older than %v: %d renewals, want any: %v", age, n, want)
 		}
 		server.Close()
 	}

@@ -23,10 +23,10 @@ import (
 // behindAuthority is where the authority listens when something stands before it.
 const behindAuthority = "127.0.0.1:8701"
 
-// shortenTokens puts a proxy before the authority that asks for ID tokens of this
-// life, in whole seconds, in the name of whoever asks for one. The authority must
-// not have been started. While it is down, the proxy answers nobody.
-func (w *world) shortenTokens(life time.Duration) {
+// putBefore puts a proxy before the authority, which must not have been started. It
+// may change requests and answers; an answer that is an error cuts the connection.
+// While the authority is down, the proxy answers nobody.
+func (w *world) putBefore(change func(*http.Request), answered func(*http.Response) error) {
 	w.t.Helper()
 	w.authorityEnv = []string{"LANYARD_LISTEN=" + behindAuthority, "LANYARD_AUTHORITY_URL=" + authorityURL}
 	target := &url.URL{Scheme: "http", Host: behindAuthority}
@@ -35,13 +35,22 @@ func (w *world) shortenTokens(life time.Duration) {
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
 			r.Out.Host = r.In.Host
-			if r.In.URL.Path == "/operator/v1/id_token" {
-				r.Out.Body = askForLife(r.In.Body, life)
-				r.Out.ContentLength = -1
-			}
+			change(r.Out)
 		},
-		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+		ModifyResponse: answered,
+		ErrorHandler:   func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}, netip.MustParseAddr("127.0.0.1"))
+}
+
+// shortenTokens has the proxy ask for ID tokens of this life, in whole seconds, in
+// the name of whoever asks for one.
+func shortenTokens(life time.Duration) func(*http.Request) {
+	return func(r *http.Request) {
+		if r.URL.Path == "/operator/v1/id_token" {
+			r.Body = askForLife(r.Body, life)
+			r.ContentLength = -1
+		}
+	}
 }
 
 // askForLife changes a request for an ID token.
@@ -64,7 +73,7 @@ func askForLife(body io.Reader, life time.Duration) io.ReadCloser {
 func TestAuthorityDownPastExpiryAndBack(t *testing.T) {
 	const life = 3 * time.Second
 	w := newWorld(t)
-	w.shortenTokens(life)
+	w.putBefore(shortenTokens(life), nil)
 	w.startAuthority()
 	ledger := w.startLedger()
 	w.createTicket("ticket", "--max-uses", "1")
