@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,38 +28,52 @@ type served struct {
 	*authority.Authority
 	url   string
 	admin *admin.Client
+	stop  func()
+	lose  atomic.Pointer[string] // path whose next answer gets lost, or nil
 }
 
-func serve(t *testing.T, offset time.Duration) *served {
+func serve(t *testing.T, offset time.Duration, change ...func(*authority.Config)) *served {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	url := "http://" + l.Addr().String()
-	a, err := authority.New(authority.Config{
-		DataDir: t.TempDir(), URL: url, Now: func() time.Time { return time.Now().Add(offset) },
-	})
+	config := authority.Config{DataDir: t.TempDir(), URL: url, Now: func() time.Time { return time.Now().Add(offset) }}
+	for _, c := range change {
+		c(&config)
+	}
+	a, err := authority.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, done := &http.Server{Handler: a.Handler()}, make(chan struct{})
+	s := &served{Authority: a, url: url}
+	server, done := &http.Server{Handler: s}, make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = server.Serve(l)
 	}()
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		_ = server.Close()
 		<-done
 		if err := a.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	client, err := admin.New(admin.Config{URL: url, TokenFile: a.AdminTokenFile()})
-	if err != nil {
+	t.Cleanup(s.stop)
+	if s.admin, err = admin.New(admin.Config{URL: url, TokenFile: a.AdminTokenFile()}); err != nil {
 		t.Fatal(err)
 	}
-	return &served{Authority: a, url: url, admin: client}
+	return s
+}
+
+// ServeHTTP has the authority answer, and loses the answer if that is asked for.
+func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.Handler().ServeHTTP(w, r)
+	if path := s.lose.Load(); path != nil && strings.HasSuffix(r.URL.Path, *path) {
+		s.lose.Store(nil)
+		panic(http.ErrAbortHandler) // it is still in the buffer
+	}
 }
 
 // client makes a ticket and a client that is to enrol with it.
@@ -67,7 +83,12 @@ func (s *served) client(t *testing.T, spec resource.TicketSpec) (*operator.Clien
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	return s.clientIn(t, t.TempDir(), made), made
+}
+
+// clientIn makes a client of the ticket in this folder.
+func (s *served) clientIn(t *testing.T, dir string, made resource.Ticket) *operator.Client {
+	t.Helper()
 	file := filepath.Join(dir, "ticket")
 	if err := os.WriteFile(file, []byte(made.Ticket+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -80,7 +101,7 @@ func (s *served) client(t *testing.T, spec resource.TicketSpec) (*operator.Clien
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	return c, made
+	return c
 }
 
 var ledger = token.Request{Identity: "billing", Audience: "https://ledger.internal"}
