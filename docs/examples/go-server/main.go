@@ -19,17 +19,19 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: go-server LISTEN JWKS-URL AUDIENCE")
+	if len(os.Args) < 3 || len(os.Args) > 4 {
+		fmt.Fprintln(os.Stderr, "usage: go-server LISTEN JWKS-URL [AUDIENCE]")
 		os.Exit(2)
 	}
-	if err := serve(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+	if err := serve(os.Args[1], os.Args[2], os.Args[3:]...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func serve(listen, keysURL, audience string) error {
+// serve takes tokens for the audience. Without one it takes those for any service: who
+// is called with a token can then call this one in its caller's name.
+func serve(listen, keysURL string, audience ...string) error {
 	// Fetched when they are first needed, and again when Cache-Control says so.
 	keys := jwk.NewCache(context.Background())
 	if err := keys.Register(keysURL, jwk.WithMinRefreshInterval(time.Minute)); err != nil {
@@ -48,11 +50,15 @@ func serve(listen, keysURL, audience string) error {
 			http.Error(w, "the issuer's keys cannot be fetched", http.StatusServiceUnavailable)
 			return
 		}
-		claims, err := jwt.ParseString(token,
+		options := []jwt.ParseOption{
 			jwt.WithKeySet(set, jws.WithInferAlgorithmFromKey(false)), // the algorithm is the key's, not the token's
-			jwt.WithAudience(audience),                                // a token for another service is none for this
 			jwt.WithRequiredClaim(jwt.ExpirationKey),
-			jwt.WithAcceptableSkew(30*time.Second))
+			jwt.WithAcceptableSkew(30 * time.Second),
+		}
+		for _, mine := range audience {
+			options = append(options, jwt.WithAudience(mine)) // a token for another service is none for this
+		}
+		claims, err := jwt.ParseString(token, options...)
 		if err != nil {
 			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 			http.Error(w, "the token is not valid here", http.StatusUnauthorized)
