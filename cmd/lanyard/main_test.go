@@ -31,15 +31,21 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}
+	testscript.Run(t, scriptParams(t, t.TempDir(), scripts...))
+}
+
+// scriptParams is how scripts run: lanyard is in the folder bin, which their PATH
+// begins with.
+func scriptParams(t *testing.T, bin string, scripts ...string) testscript.Params {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	bin := t.TempDir()
 	if err := os.Symlink(self, filepath.Join(bin, programName)); err != nil {
 		t.Fatal(err)
 	}
-	testscript.Run(t, testscript.Params{
+	return testscript.Params{
 		Files:               scripts,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -65,7 +71,7 @@ func TestScripts(t *testing.T) {
 			"newcert":  newCertificate,
 			"mode":     fileMode,
 		},
-	})
+	}
 }
 
 // waitFor FILE TEXT waits until the file holds the text.
