@@ -199,6 +199,7 @@ func TestADocumentWithAMistakeIsNoticed(t *testing.T) {
 		"a reference to nothing":       {`#/components/responses/TooMany"`, `#/components/responses/TooFew"`},
 		"a schema that is not there":   {`#/components/schemas/Tags"`, `#/components/schemas/Tag"`},
 		"an example of something else": {`"examples":["720h"`, `"examples":["a while"`},
+		"a default that is not one":    {`"default":"workload"`, `"default":"worker"`},
 		"a pattern that is none":       {`"pattern":"^[^ ,]+$"`, `"pattern":"^[^ ,+$"`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,14 +15,20 @@ const (
 	keyExamples    = "examples"
 )
 
-// answered is the schema of a spec in an answer: without what is only written.
+// answered is the schema of a spec in an answer: without what is only written, and
+// without defaults, for an answer has its members.
 func answered(spec map[string]any) map[string]any {
-	members := maps.Clone(spec[keyProperties].(map[string]any))
-	maps.DeleteFunc(members, func(_ string, member any) bool { return member.(map[string]any)[keyWriteOnly] == true })
-	for name, member := range members {
-		if inner := member.(map[string]any); inner[keyProperties] != nil {
-			members[name] = answered(inner)
+	members := map[string]any{}
+	for name, member := range spec[keyProperties].(map[string]any) {
+		shown := maps.Clone(member.(map[string]any))
+		if shown[keyWriteOnly] == true {
+			continue
 		}
+		if shown[keyProperties] != nil {
+			shown = answered(shown)
+		}
+		delete(shown, keyDefault)
+		members[name] = shown
 	}
 	schema := closed(spec, members)
 	delete(schema, keyExamples) // they are of what is sent
@@ -43,9 +49,13 @@ func declaration(spec map[string]any) map[string]any {
 }
 
 // change is the schema of a spec of which members are sent. Null makes a member its
-// default again.
+// default again; what is left out stays, so that no member has a default here.
 func change(spec map[string]any) map[string]any {
-	schema := closed(spec, optionalMembers(spec, change))
+	members := optionalMembers(spec, change)
+	for _, member := range members {
+		delete(member.(map[string]any), keyDefault)
+	}
+	schema := closed(spec, members)
 	delete(schema, keyRequired)
 	return schema
 }

@@ -161,7 +161,7 @@ func (d *Document) add(path string, item pathItem, servers []server) error {
 }
 
 // CheckSchemas looks at every schema of the document, whether or not it is used: that it
-// is one, and that its examples are examples of it.
+// is one, and that its examples and its default fit it.
 func (d *Document) CheckSchemas() error {
 	all := []error{d.schemas.checkNamed(d.components.Schemas)}
 	for _, o := range d.Operations {

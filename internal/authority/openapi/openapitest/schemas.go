@@ -46,10 +46,13 @@ func (s *schemas) checkNamed(named map[string]json.RawMessage) error {
 			return err
 		}
 		all = append(all, walk("#/components/schemas/"+name, schema, func(pointer string, schema map[string]any) error {
-			examples, _ := schema["examples"].([]any)
-			for _, example := range examples {
-				if err := s.checkValue(json.RawMessage(`{"$ref":"`+pointer+`"}`), example); err != nil {
-					return fmt.Errorf("%s: an example: %w", pointer, err)
+			values, _ := schema["examples"].([]any)
+			if value, there := schema["default"]; there {
+				values = append(values, value)
+			}
+			for _, value := range values {
+				if err := s.checkValue(json.RawMessage(`{"$ref":"`+pointer+`"}`), value); err != nil {
+					return fmt.Errorf("%s: an example, or the default: %w", pointer, err)
 				}
 			}
 			return nil
