@@ -14,7 +14,7 @@ import (
 const atStart = 3
 
 func TestActivity(t *testing.T) {
-	client := newClient(t, startAuthority(t))
+	client := startAuthority(t)
 	const n = resource.MaxPage + 5
 	for range n {
 		if _, err := client.CreateTicket(t.Context(), resource.TicketSpec{}); err != nil {
@@ -54,7 +54,7 @@ func TestActivity(t *testing.T) {
 }
 
 func TestFollowActivity(t *testing.T) {
-	client := newClient(t, startAuthority(t))
+	client := startAuthority(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	if _, err := client.CreateTicket(ctx, resource.TicketSpec{}); err != nil {

@@ -15,10 +15,12 @@ import (
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
 	"github.com/lanyardhq/lanyard/internal/authority"
+	"github.com/lanyardhq/lanyard/internal/authority/openapi/openapitest"
 )
 
-// startAuthority serves a real authority and returns a client's configuration.
-func startAuthority(t *testing.T) Config {
+// startAuthority serves a real authority and returns a client of it, which is held to
+// the authority's OpenAPI document.
+func startAuthority(t *testing.T) *Client {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -37,7 +39,25 @@ func startAuthority(t *testing.T) Config {
 			t.Error(err)
 		}
 	})
-	return Config{URL: url, TokenFile: a.AdminTokenFile()}
+	client := newClient(t, Config{URL: url, TokenFile: a.AdminTokenFile()})
+	description, err := client.ask(t.Context(), http.MethodGet, "/openapi.json", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := openapitest.Parse(description.body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.http.Transport = &openapitest.Transport{
+		Inner:    client.http.Transport,
+		Document: func() *openapitest.Document { return document },
+		Done: func(_ *openapitest.Operation, _ int, err error) {
+			if err != nil {
+				t.Errorf("not as the OpenAPI document says: %v", err)
+			}
+		},
+	}
+	return client
 }
 
 func newClient(t *testing.T, config Config) *Client {
@@ -51,7 +71,7 @@ func newClient(t *testing.T, config Config) *Client {
 }
 
 func TestTickets(t *testing.T) {
-	client := newClient(t, startAuthority(t))
+	client := startAuthority(t)
 	expires := time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond)
 	created, err := client.CreateTicket(t.Context(), resource.TicketSpec{Description: "d", ExpiresAt: &expires, Tags: []string{"a"}})
 	if err != nil || created.Ticket == "" || !created.Spec.ExpiresAt.Equal(expires) {
@@ -77,7 +97,7 @@ func TestTickets(t *testing.T) {
 }
 
 func TestListsAreReadWhole(t *testing.T) {
-	client := newClient(t, startAuthority(t))
+	client := startAuthority(t)
 	want := resource.MaxPage + 3
 	for range want {
 		if _, err := client.CreateTicket(t.Context(), resource.TicketSpec{}); err != nil {

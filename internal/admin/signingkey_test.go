@@ -9,7 +9,7 @@ import (
 )
 
 func TestSigningKeys(t *testing.T) {
-	client := newClient(t, startAuthority(t))
+	client := startAuthority(t)
 	kind, found := resource.FindKind("signing-keys")
 	if !found {
 		t.Fatal("there is no kind signing-keys")

@@ -44,6 +44,11 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
+// CloseIdleConnections closes those that Inner keeps.
+func (t *Transport) CloseIdleConnections() {
+	(&http.Client{Transport: t.Inner}).CloseIdleConnections()
+}
+
 // recording keeps what is read of a body.
 type recording struct {
 	io.ReadCloser
