@@ -78,11 +78,15 @@ func closed(schema, members map[string]any) map[string]any {
 	return schema
 }
 
-// optionalMembers lets each member be null too. Of one that is a word of several, an
-// empty word is the default.
+// optionalMembers lets each member be null too, but for those that must be there. Of one
+// that is a word of several, an empty word is the default.
 func optionalMembers(spec map[string]any, inside func(map[string]any) map[string]any) map[string]any {
-	members := map[string]any{}
+	members, must := map[string]any{}, mustHave(spec)
 	for name, member := range spec[keyProperties].(map[string]any) {
+		if slices.Contains(must, any(name)) {
+			members[name] = member
+			continue
+		}
 		value, about := maps.Clone(member.(map[string]any)), map[string]any{}
 		for _, key := range []string{keyDescription, keyDefault, keyWriteOnly} {
 			if said, there := value[key]; there {
