@@ -4,17 +4,16 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/authority/keyring"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/folderlock"
 )
 
 // Authority is a running identity authority. It is safe for concurrent use.
@@ -26,6 +25,7 @@ type Authority struct {
 	operatorBase string // the one audience of assertions and proofs
 	operatorID   string
 
+	lock     *folderlock.Lock // of the data folder
 	store    *store.Store
 	box      *keyring.Box
 	keys     *keyring.Keyring
@@ -40,7 +40,7 @@ type Authority struct {
 	done chan struct{} // closed when the upkeep has ended
 }
 
-// New opens the data folder, making on first start what is not there: database,
+// New locks and opens the data folder, making on first start what is not there: database,
 // signing key, operator id, administrator's token. Call Close when done.
 func New(config Config) (*Authority, error) {
 	config, err := config.withDefaults()
@@ -51,14 +51,16 @@ func New(config Config) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(config.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data folder: %w; name another one with LANYARD_DATA_DIR, or make it writable for user id %d", err, os.Geteuid())
-	}
 	ctx, stop := context.WithCancel(context.Background())
-	s, err := store.Open(ctx, filepath.Join(config.DataDir, databaseFile))
+	lock, err := openDataFolder(ctx, config.DataDir)
 	if err != nil {
 		stop()
 		return nil, err
+	}
+	s, err := store.Open(ctx, filepath.Join(config.DataDir, databaseFile))
+	if err != nil {
+		stop()
+		return nil, errors.Join(err, lock.Release())
 	}
 	a := &Authority{
 		config:       config,
@@ -66,6 +68,7 @@ func New(config Config) (*Authority, error) {
 		now:          config.Now,
 		random:       config.Rand,
 		operatorBase: config.URL + operatorPath,
+		lock:         lock,
 		store:        s,
 		sources:      newSourceLimiter(config.RatePerSecond, config.RateBurst),
 		proxies:      proxies,
@@ -77,7 +80,7 @@ func New(config Config) (*Authority, error) {
 	}
 	if err := a.setUp(ctx); err != nil {
 		stop()
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, s.Close(), lock.Release())
 	}
 	a.handler = a.routes()
 	go a.upkeep(ctx)
@@ -136,9 +139,10 @@ func (a *Authority) OperatorBase() string { return a.operatorBase }
 // AdminTokenFile returns where the first administrator's token was written.
 func (a *Authority) AdminTokenFile() string { return a.config.AdminTokenFile }
 
-// Close ends the upkeep and closes the store. Serve must have returned.
+// Close ends the upkeep, closes the store and lets go of the data folder. Serve must
+// have returned.
 func (a *Authority) Close() error {
 	a.stop()
 	<-a.done
-	return a.store.Close()
+	return errors.Join(a.store.Close(), a.lock.Release())
 }

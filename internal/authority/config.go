@@ -25,6 +25,7 @@ var ErrConfig = errors.New("configuration")
 // Names of the files in the data folder.
 const (
 	databaseFile   = "lanyard.db"
+	lockFile       = "authority.lock" // not "lock": as root, the agent's state is in the same folder
 	boxKeyFile     = "key-encryption-key"
 	adminTokenFile = "admin-token"
 )
