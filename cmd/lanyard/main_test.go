@@ -55,7 +55,7 @@ func TestScripts(t *testing.T) {
 			"start": func(ts *testscript.TestScript, neg bool, args []string) {
 				start(ts, filepath.Join(bin, programName), neg, args)
 			},
-			"stop":     stop,
+			"end":      end, // "stop" is testscript's: it ends the script
 			"waitfor":  waitFor,
 			"findurl":  findURL,
 			"findport": findPort,
