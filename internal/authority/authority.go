@@ -24,6 +24,8 @@ type Authority struct {
 	random       io.Reader
 	operatorBase string // the one audience of assertions and proofs
 	operatorID   string
+	// assertionsAfter is when a backup was restored, zero if none was.
+	assertionsAfter time.Time
 
 	lock     *folderlock.Lock // of the data folder
 	store    *store.Store
@@ -57,7 +59,7 @@ func New(config Config) (*Authority, error) {
 		stop()
 		return nil, err
 	}
-	s, err := store.Open(ctx, filepath.Join(config.DataDir, databaseFile))
+	s, err := openStore(ctx, config)
 	if err != nil {
 		stop()
 		return nil, errors.Join(err, lock.Release())
@@ -87,13 +89,30 @@ func New(config Config) (*Authority, error) {
 	return a, nil
 }
 
+// openStore opens the database, after a restore that was cut off.
+func openStore(ctx context.Context, config Config) (*store.Store, error) {
+	replaced, err := finishRestore(config)
+	if err != nil {
+		return nil, err
+	}
+	if replaced != "" {
+		config.Logger.InfoContext(ctx, "finished a restore that was cut off", "replaced", replaced)
+	}
+	return store.Open(ctx, filepath.Join(config.DataDir, databaseFile))
+}
+
 func (a *Authority) setUp(ctx context.Context) error {
-	box, err := a.openBox(ctx)
+	keys, err := a.store.Read(ctx).SigningKeys(store.PurposeIDToken)
 	if err != nil {
 		return err
 	}
-	a.box = box
-	if a.keys, err = a.openKeys(ctx, box); err != nil {
+	if a.box, err = a.config.openBox(len(keys) == 0); err != nil {
+		return err
+	}
+	if a.keys, err = a.openKeys(ctx, a.box); err != nil {
+		return err
+	}
+	if a.assertionsAfter, err = assertionsAfter(a.store.Read(ctx)); err != nil {
 		return err
 	}
 	candidate, err := randomID(a.random, prefixOperator)
@@ -110,18 +129,16 @@ func (a *Authority) setUp(ctx context.Context) error {
 	return a.ensureAdminToken(ctx)
 }
 
-func (a *Authority) openBox(ctx context.Context) (*keyring.Box, error) {
-	if a.config.KeyEncryptionKey != "" {
-		return keyring.NewBox(a.config.KeyEncryptionKey)
+// openBox opens the configured key-encryption key, or the one in the data folder,
+// which it may make.
+func (c Config) openBox(mayMake bool) (*keyring.Box, error) {
+	switch {
+	case c.KeyEncryptionKey != "":
+		return keyring.NewBox(c.KeyEncryptionKey)
+	case c.KeyEncryptionKeyFile != "":
+		return keyring.OpenBox(c.KeyEncryptionKeyFile)
 	}
-	if a.config.KeyEncryptionKeyFile != "" {
-		return keyring.OpenBox(a.config.KeyEncryptionKeyFile)
-	}
-	keys, err := a.store.Read(ctx).SigningKeys(store.PurposeIDToken)
-	if err != nil {
-		return nil, err
-	}
-	return keyring.OpenOrMakeBox(filepath.Join(a.config.DataDir, boxKeyFile), len(keys) == 0)
+	return keyring.OpenOrMakeBox(filepath.Join(c.DataDir, boxKeyFile), mayMake)
 }
 
 // Handler serves everything: operator API, admin API, health and metrics.

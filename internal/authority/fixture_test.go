@@ -101,12 +101,7 @@ func start(t testing.TB, change ...func(*Config)) *fixture {
 		c(&f.config)
 	}
 	f.serve("127.0.0.1:0")
-	secret, err := os.ReadFile(f.AdminTokenFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.admin = strings.TrimSpace(string(secret))
-	f.secrets = append(f.secrets, f.admin)
+	f.readAdminToken()
 	t.Cleanup(func() {
 		f.stop()
 		for _, secret := range f.secrets {
@@ -143,6 +138,16 @@ func (f *fixture) serve(address string) {
 			f.t.Errorf("Close: %v", err)
 		}
 	})
+}
+
+func (f *fixture) readAdminToken() {
+	f.t.Helper()
+	secret, err := os.ReadFile(f.AdminTokenFile())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.admin = strings.TrimSpace(string(secret))
+	f.secrets = append(f.secrets, f.admin)
 }
 
 // restart stops the authority and starts it anew over the same folder.
@@ -370,14 +375,19 @@ func (f *fixture) allEvents() []store.Event {
 // rawExec changes the database behind the authority's back.
 func (f *fixture) rawExec(queries ...string) {
 	f.t.Helper()
-	db, err := sql.Open("sqlite", filepath.Join(f.config.DataDir, databaseFile))
+	rawExecAt(f.t, filepath.Join(f.config.DataDir, databaseFile), queries...)
+}
+
+func rawExecAt(t testing.TB, path string, queries ...string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
 	if err != nil {
-		f.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer db.Close()
 	for _, query := range queries {
-		if _, err := db.ExecContext(f.t.Context(), query); err != nil {
-			f.t.Fatal(err)
+		if _, err := db.ExecContext(t.Context(), query); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

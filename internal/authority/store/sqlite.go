@@ -80,32 +80,58 @@ func dsn(path string, pragmas ...string) string {
 
 func prepareSchema(ctx context.Context, db *sql.DB, size int64) error {
 	if size > 0 && size <= fullCheckBytes {
-		var verdict string
-		if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		if err := checkIntegrity(ctx, db, "quick_check"); err != nil {
 			return err
 		}
-		if verdict != "ok" {
-			return fmt.Errorf("%w: %s", ErrDamaged, verdict)
-		}
 	}
-	files, err := fs.Sub(sqliteMigrations, "migrations/sqlite")
+	if err := refuseBackup(ctx, db); err != nil {
+		return err
+	}
+	migrations, err := newMigrations(db)
 	if err != nil {
 		return err
 	}
-	migrations, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true),
-		goose.WithGoMigrations(goose.NewGoMigration(31, &goose.GoFunc{RunTx: chainOldEvents}, nil)))
-	if err != nil {
+	if _, _, err := schemaVersions(ctx, db); err != nil {
 		return err
-	}
-	current, target, err := migrations.GetVersions(ctx)
-	if err != nil {
-		return err
-	}
-	if current > target {
-		return fmt.Errorf("its schema has version %d, this program knows up to %d; use the newer program", current, target)
 	}
 	_, err = migrations.Up(ctx)
 	return err
+}
+
+// checkIntegrity runs quick_check, or integrity_check, which also compares indexes
+// with their tables.
+func checkIntegrity(ctx context.Context, db *sql.DB, check string) error {
+	var verdict string
+	if err := db.QueryRowContext(ctx, "PRAGMA "+check+"(1)").Scan(&verdict); err != nil {
+		return err
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("%w: %s", ErrDamaged, verdict)
+	}
+	return nil
+}
+
+func newMigrations(db *sql.DB) (*goose.Provider, error) {
+	files, err := fs.Sub(sqliteMigrations, "migrations/sqlite")
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true),
+		goose.WithGoMigrations(goose.NewGoMigration(31, &goose.GoFunc{RunTx: chainOldEvents}, nil)))
+}
+
+// schemaVersions returns the schema's version and the newest that this program knows,
+// or an error if it is newer than that.
+func schemaVersions(ctx context.Context, db *sql.DB) (current, target int64, err error) {
+	migrations, err := newMigrations(db)
+	if err != nil {
+		return 0, 0, err
+	}
+	current, target, err = migrations.GetVersions(ctx)
+	if err == nil && current > target {
+		err = fmt.Errorf("its schema has version %d, this program knows up to %d; use the newer program", current, target)
+	}
+	return current, target, err
 }
 
 // explain turns SQLite's result codes into what an operator can act on.
