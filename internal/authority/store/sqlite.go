@@ -61,14 +61,23 @@ func openSQLite(ctx context.Context, path string) (writes, reads *sql.DB, err er
 	return writes, reads, nil
 }
 
+// touch makes the file if it is not there. An empty one was cut off, and is not to be
+// taken for a new one.
 func touch(path string) (size int64, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	made := err == nil
+	if errors.Is(err, fs.ErrExist) {
+		f, err = os.OpenFile(path, os.O_RDWR, 0)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("open database: %w; its folder and file must be writable for user id %d", err, os.Geteuid())
 	}
 	info, err := f.Stat()
 	if err := errors.Join(err, f.Close()); err != nil {
 		return 0, fmt.Errorf("open database: %w", err)
+	}
+	if !made && info.Size() == 0 {
+		return 0, fmt.Errorf("open database %s: %w: it is empty", path, ErrDamaged)
 	}
 	return info.Size(), nil
 }
@@ -144,11 +153,13 @@ func explain(err error) error {
 	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
-		return fmt.Errorf("%w; the folder and the file must be writable for user id %d", err, os.Geteuid())
+		return fmt.Errorf("%w: %w; the folder and the file must be writable for user id %d", ErrStorage, err, os.Geteuid())
 	case sqlite3.SQLITE_FULL:
-		return fmt.Errorf("%w; make room on the file system", err)
+		return fmt.Errorf("%w: %w; make room on the file system", ErrStorage, err)
+	case sqlite3.SQLITE_IOERR:
+		return fmt.Errorf("%w: %w; is there room on the file system, and does its device work?", ErrStorage, err)
 	case sqlite3.SQLITE_BUSY:
-		return fmt.Errorf("%w; another process holds the file", err)
+		return fmt.Errorf("%w: %w; another process holds the file", ErrStorage, err)
 	}
 	return err
 }
