@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -126,6 +127,10 @@ func (q Queries) count(query string, args ...any) (int64, error) {
 	return n, err
 }
 
+// probeBytes is what Ready writes: more than any request does, or a nearly full disk
+// would be found ready for nothing.
+const probeBytes = 64 << 10
+
 // Ready reports whether the file answers, and whether it can be written, if not so
 // lately: then it is tried, as nobody else might.
 func (s *Store) Ready(ctx context.Context) error {
@@ -135,7 +140,11 @@ func (s *Store) Ready(ctx context.Context) error {
 	if !s.failing.Load() {
 		return nil
 	}
-	return s.Write(ctx, func(tx *Tx) error { return tx.exec("UPDATE settings SET value = value") })
+	const name = "probe"
+	if err := s.Write(ctx, func(tx *Tx) error { return tx.SetSetting(name, strings.Repeat("x", probeBytes)) }); err != nil {
+		return err
+	}
+	return s.Write(ctx, func(tx *Tx) error { return tx.exec("DELETE FROM settings WHERE name = $1", name) })
 }
 
 // statements prepares each query once.
