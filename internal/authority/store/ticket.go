@@ -128,7 +128,7 @@ func (tx *Tx) InsertTicket(t Ticket, secretSHA256 string) error {
 func (tx *Tx) UpdateTicket(t Ticket) error {
 	err := tx.exec(`UPDATE tickets SET description = $1, role = $2, status = $3, tags = $4, audiences = $5, networks = $6, expires_at = $7,
 			max_uses = $8, workload_ttl_ms = $9, version = version + 1, updated_at = $10,
-			closed = $11, closed_because = CASE WHEN closed AND $11 THEN closed_because ELSE '' END WHERE id = $12`,
+			closed = $11, closed_because = CASE WHEN $11 THEN closed_because ELSE '' END WHERE id = $12`,
 		t.Description, t.Role, t.Status, formatList(t.Tags), formatList(t.Audiences), formatList(t.Networks), milliseconds(t.ExpiresAt),
 		t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.UpdatedAt), t.Closed, t.ID)
 	if err != nil {
