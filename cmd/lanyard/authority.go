@@ -17,22 +17,27 @@ import (
 
 // authoritySettings are the process settings of lanyard authority.
 type authoritySettings struct {
-	Listen               string  `env:"LANYARD_LISTEN" flag:"listen" usage:"address:port to serve" envDefault:"127.0.0.1:8700"`
-	URL                  string  `env:"LANYARD_AUTHORITY_URL" flag:"url" usage:"base under which everybody reaches the authority; default is http:// and the address"`
-	DataDir              string  `env:"LANYARD_DATA_DIR" flag:"data-dir" usage:"folder of everything that is kept"`
-	AdminTokenFile       string  `env:"LANYARD_ADMIN_TOKEN_FILE" flag:"admin-token-file" usage:"where the first administrator's token is written; default is admin-token in the data folder"`
-	KeyEncryptionKey     string  `env:"LANYARD_KEY_ENCRYPTION_KEY"` // a secret is no flag: every user sees those
-	KeyEncryptionKeyFile string  `env:"LANYARD_KEY_ENCRYPTION_KEY_FILE" flag:"key-encryption-key-file" usage:"file with the key that seals the signing keys; default is made in the data folder"`
-	TLSCertFile          string  `env:"LANYARD_TLS_CERT_FILE" flag:"tls-cert-file" usage:"PEM certificate chain to serve TLS with"`
-	TLSKeyFile           string  `env:"LANYARD_TLS_KEY_FILE" flag:"tls-key-file" usage:"PEM private key of the certificate"`
-	AllowInsecure        bool    `env:"LANYARD_ALLOW_INSECURE" flag:"allow-insecure" usage:"serve other machines without TLS, behind a proxy that speaks it"`
-	RatePerSecond        float64 `env:"LANYARD_RATE_LIMIT" flag:"rate-limit" usage:"requests per second of one source address" envDefault:"100"`
-	RateBurst            int     `env:"LANYARD_RATE_BURST" flag:"rate-burst" usage:"requests that one source address may send at once" envDefault:"200"`
-	Workload             workloadRateSettings
-	TrustedProxies       []string `env:"LANYARD_TRUSTED_PROXIES" flag:"trusted-proxies" usage:"networks of reverse proxies whose X-Forwarded-For or Forwarded says where a request comes from, separated by commas"`
-	Tokens               tokenSettings
-	ActivityRetention    time.Duration `env:"LANYARD_ACTIVITY_RETENTION" flag:"activity-retention" usage:"how long activity is kept, like 720h" envDefault:"2160h"`
-	Log                  logSettings
+	Listen            string `env:"LANYARD_LISTEN" flag:"listen" usage:"address:port to serve" envDefault:"127.0.0.1:8700"`
+	URL               string `env:"LANYARD_AUTHORITY_URL" flag:"url" usage:"base under which everybody reaches the authority; default is http:// and the address"`
+	Storage           storageSettings
+	TLSCertFile       string  `env:"LANYARD_TLS_CERT_FILE" flag:"tls-cert-file" usage:"PEM certificate chain to serve TLS with"`
+	TLSKeyFile        string  `env:"LANYARD_TLS_KEY_FILE" flag:"tls-key-file" usage:"PEM private key of the certificate"`
+	AllowInsecure     bool    `env:"LANYARD_ALLOW_INSECURE" flag:"allow-insecure" usage:"serve other machines without TLS, behind a proxy that speaks it"`
+	RatePerSecond     float64 `env:"LANYARD_RATE_LIMIT" flag:"rate-limit" usage:"requests per second of one source address" envDefault:"100"`
+	RateBurst         int     `env:"LANYARD_RATE_BURST" flag:"rate-burst" usage:"requests that one source address may send at once" envDefault:"200"`
+	Workload          workloadRateSettings
+	TrustedProxies    []string `env:"LANYARD_TRUSTED_PROXIES" flag:"trusted-proxies" usage:"networks of reverse proxies whose X-Forwarded-For or Forwarded says where a request comes from, separated by commas"`
+	Tokens            tokenSettings
+	ActivityRetention time.Duration `env:"LANYARD_ACTIVITY_RETENTION" flag:"activity-retention" usage:"how long activity is kept, like 720h" envDefault:"2160h"`
+	Log               logSettings
+}
+
+// storageSettings say where everything is kept, and how.
+type storageSettings struct {
+	DataDir              string `env:"LANYARD_DATA_DIR" flag:"data-dir" usage:"folder of everything that is kept"`
+	AdminTokenFile       string `env:"LANYARD_ADMIN_TOKEN_FILE" flag:"admin-token-file" usage:"where the first administrator's token is written; default is admin-token in the data folder"`
+	KeyEncryptionKey     string `env:"LANYARD_KEY_ENCRYPTION_KEY"` // a secret is no flag: every user sees those
+	KeyEncryptionKeyFile string `env:"LANYARD_KEY_ENCRYPTION_KEY_FILE" flag:"key-encryption-key-file" usage:"file with the key that seals the signing keys; default is made in the data folder"`
 }
 
 // workloadRateSettings limit one workload.
@@ -64,6 +69,7 @@ func newAuthorityCommand() *cobra.Command {
 		},
 	}
 	bindSettings(command, &settings)
+	command.AddCommand(newBackupCommand(), newRestoreCommand())
 	return command
 }
 
@@ -98,35 +104,41 @@ func runAuthority(ctx context.Context, settings authoritySettings, stdout, stder
 }
 
 func (s authoritySettings) config(stderr io.Writer) (authority.Config, error) {
-	logger, err := s.Log.logger(stderr)
+	config, err := s.Storage.config()
 	if err != nil {
 		return authority.Config{}, err
 	}
+	if config.Logger, err = s.Log.logger(stderr); err != nil {
+		return authority.Config{}, err
+	}
+	config.URL = s.URL
+	config.Issuer = s.Tokens.Issuer
+	config.SigningAlgorithm = s.Tokens.SigningAlgorithm
+	config.KeyRotation = s.Tokens.KeyRotation
+	config.TLSCertFile = s.TLSCertFile
+	config.TLSKeyFile = s.TLSKeyFile
+	config.RatePerSecond = s.RatePerSecond
+	config.RateBurst = s.RateBurst
+	config.TrustedProxies = s.TrustedProxies
+	config.WorkloadRatePerSecond = s.Workload.RatePerSecond
+	config.WorkloadRateBurst = s.Workload.RateBurst
+	config.ActivityRetention = s.ActivityRetention
+	config.Version = buildVersion()
+	return config, nil
+}
+
+// config returns the part of the configuration that these settings are.
+func (s storageSettings) config() (authority.Config, error) {
 	if s.DataDir == "" {
+		var err error
 		if s.DataDir, err = defaultDataDir(); err != nil {
 			return authority.Config{}, err
 		}
 	}
 	return authority.Config{
 		DataDir:              s.DataDir,
-		URL:                  s.URL,
 		AdminTokenFile:       s.AdminTokenFile,
 		KeyEncryptionKey:     s.KeyEncryptionKey,
 		KeyEncryptionKeyFile: s.KeyEncryptionKeyFile,
-		Issuer:               s.Tokens.Issuer,
-		SigningAlgorithm:     s.Tokens.SigningAlgorithm,
-		KeyRotation:          s.Tokens.KeyRotation,
-		TLSCertFile:          s.TLSCertFile,
-		TLSKeyFile:           s.TLSKeyFile,
-		RatePerSecond:        s.RatePerSecond,
-		RateBurst:            s.RateBurst,
-		TrustedProxies:       s.TrustedProxies,
-
-		WorkloadRatePerSecond: s.Workload.RatePerSecond,
-		WorkloadRateBurst:     s.Workload.RateBurst,
-
-		ActivityRetention: s.ActivityRetention,
-		Version:           buildVersion(),
-		Logger:            logger,
 	}, nil
 }

@@ -63,7 +63,7 @@ func scriptParams(t *testing.T, bin string, scripts ...string) testscript.Params
 			"start": func(ts *testscript.TestScript, neg bool, args []string) {
 				start(ts, filepath.Join(bin, programName), neg, args)
 			},
-			"stop":     stop,
+			"end":      end, // "stop" is testscript's: it ends the script
 			"waitfor":  waitFor,
 			"findurl":  findURL,
 			"findport": findPort,

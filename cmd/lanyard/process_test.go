@@ -27,7 +27,7 @@ func passedOn() []string {
 }
 
 // start NAME OUT LOG ARG... runs lanyard with these arguments until the script
-// ends, or stops it.
+// ends, or ends it.
 func start(ts *testscript.TestScript, program string, neg bool, args []string) {
 	if neg || len(args) < 4 {
 		ts.Fatalf("usage: start NAME OUT LOG ARG...")
@@ -50,10 +50,10 @@ func start(ts *testscript.TestScript, program string, neg bool, args []string) {
 	ts.Value(processesKey{}).(processes)[args[0]] = running
 }
 
-// stop NAME [kill] interrupts a process, which must then end well, or kills it.
-func stop(ts *testscript.TestScript, neg bool, args []string) {
+// end NAME [kill] interrupts a process, which must then end well, or kills it.
+func end(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 || len(args) > 2 {
-		ts.Fatalf("usage: stop NAME [kill]")
+		ts.Fatalf("usage: end NAME [kill]")
 	}
 	running := ts.Value(processesKey{}).(processes)[args[0]]
 	if running == nil {
@@ -72,7 +72,7 @@ func stop(ts *testscript.TestScript, neg bool, args []string) {
 func startAuthority(ts *testscript.TestScript, program string, neg bool, args []string) {
 	switch {
 	case len(args) == 1 && args[0] == "stop":
-		stop(ts, neg, []string{"authority"})
+		end(ts, neg, []string{"authority"})
 	case len(args) == 2:
 		start(ts, program, neg, []string{"authority", args[0], args[1], "authority"})
 	default:

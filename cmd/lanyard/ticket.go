@@ -16,10 +16,12 @@ import (
 )
 
 func newTicketCommand() *cobra.Command {
-	return newGroup("ticket", "Make, show and deactivate the tickets that enrol workloads",
+	return newGroup("ticket", "Make, show, close and deactivate the tickets that enrol workloads",
 		newTicketCreateCommand(),
 		newTicketListCommand(),
 		newTicketShowCommand(),
+		newTicketCloseCommand(),
+		newTicketReopenCommand(),
 		newTicketDeactivateCommand(),
 	)
 }
@@ -93,6 +95,59 @@ func newTicketDeactivateCommand() *cobra.Command {
 		})
 }
 
+func newTicketCloseCommand() *cobra.Command {
+	return newAdminCommand("close ID", "Stop enrolments by a ticket; the workloads it enrolled go on", 1,
+		func(command *cobra.Command, client *admin.Client, args []string, output *outputFlag) error {
+			ticket, err := client.SetEnrolment(command.Context(), args[0], resource.EnrolmentClosed)
+			if err != nil {
+				return fmt.Errorf("close ticket: %w", err)
+			}
+			return output.print(command.OutOrStdout(), ticket, func(w io.Writer) { printTicket(w, ticket) })
+		})
+}
+
+func newTicketReopenCommand() *cobra.Command {
+	var all bool
+	command := newAdminCommandOf("reopen ID...", "Let closed tickets enrol again, as after a restore", cobra.ArbitraryArgs,
+		func(command *cobra.Command, client *admin.Client, names []string, output *outputFlag) error {
+			if all == (len(names) > 0) {
+				return usageError{fmt.Errorf("name tickets, or say --all")}
+			}
+			if all {
+				var err error
+				if names, err = closedTickets(command, client); err != nil {
+					return err
+				}
+			}
+			reopened := []resource.Ticket{}
+			for _, name := range names {
+				ticket, err := client.SetEnrolment(command.Context(), name, resource.EnrolmentOpen)
+				if err != nil {
+					return fmt.Errorf("reopen ticket %s: %w", name, err)
+				}
+				reopened = append(reopened, ticket)
+			}
+			return output.print(command.OutOrStdout(), reopened, func(w io.Writer) { printTickets(w, reopened) })
+		})
+	command.Flags().BoolVar(&all, "all", false, "every ticket that is closed, also those that an administrator closed")
+	return command
+}
+
+// closedTickets returns the names of the tickets that enrol nobody for being closed.
+func closedTickets(command *cobra.Command, client *admin.Client) ([]string, error) {
+	tickets, err := client.Tickets(command.Context())
+	if err != nil {
+		return nil, fmt.Errorf("list tickets: %w", err)
+	}
+	var names []string
+	for _, t := range tickets {
+		if t.Spec.Enrolment == resource.EnrolmentClosed {
+			names = append(names, t.Name)
+		}
+	}
+	return names, nil
+}
+
 func printNewTicket(w io.Writer, t resource.Ticket) {
 	fmt.Fprintf(w, "ticket\t%s\n", t.Ticket)
 	fmt.Fprintf(w, "\t(keep it now: it is shown this once; the id below names it afterwards)\n")
@@ -103,6 +158,7 @@ func printTicket(w io.Writer, t resource.Ticket) {
 	fmt.Fprintf(w, "id\t%s\n", t.Name)
 	fmt.Fprintf(w, "description\t%s\n", t.Spec.Description)
 	fmt.Fprintf(w, "state\t%s\n", t.Status.State)
+	fmt.Fprintf(w, "enrolment\t%s\n", enrolment(t))
 	fmt.Fprintf(w, "role\t%s\n", t.Spec.Role)
 	fmt.Fprintf(w, "uses\t%s\n", uses(t))
 	fmt.Fprintf(w, "expires\t%s\n", expiry(t))
@@ -118,6 +174,13 @@ func printTickets(w io.Writer, tickets []resource.Ticket) {
 	for _, t := range tickets {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", t.Name, t.Status.State, t.Spec.Role, uses(t), expiry(t), t.Spec.Description)
 	}
+}
+
+func enrolment(t resource.Ticket) string {
+	if t.Status.Closed == "" {
+		return t.Spec.Enrolment
+	}
+	return t.Spec.Enrolment + " (" + t.Status.Closed + ")"
 }
 
 func uses(t resource.Ticket) string {

@@ -31,8 +31,17 @@ func (c *Client) Tickets(ctx context.Context) ([]resource.Ticket, error) {
 // DeactivateTicket stops enrolments by a ticket and refuses the workloads that it
 // enrolled from their next contact on.
 func (c *Client) DeactivateTicket(ctx context.Context, name string) (resource.Ticket, error) {
+	return c.changeTicket(ctx, name, map[string]string{"status": resource.StatusDeactivated})
+}
+
+// SetEnrolment opens a ticket to new enrolments (resource.EnrolmentOpen) or closes it.
+func (c *Client) SetEnrolment(ctx context.Context, name, enrolment string) (resource.Ticket, error) {
+	return c.changeTicket(ctx, name, map[string]string{"enrolment": enrolment})
+}
+
+func (c *Client) changeTicket(ctx context.Context, name string, spec map[string]string) (resource.Ticket, error) {
 	var ticket resource.Ticket
-	change := map[string]any{"spec": map[string]string{"status": resource.StatusDeactivated}}
+	change := map[string]any{"spec": spec}
 	err := c.do(ctx, http.MethodPatch, resource.TicketsPath+"/"+url.PathEscape(name), change, &ticket)
 	return ticket, err
 }

@@ -19,6 +19,7 @@ const (
 	kindKey       = "workload_key"
 	kindSecret    = "secret"
 	kindAdmin     = "admin"
+	kindRestore   = "restore"
 	kindAggregate = "refusals" // unauthenticated ones, beyond the rate
 )
 

@@ -24,7 +24,7 @@ func TestTicketLife(t *testing.T) {
 	if !hasForm(created.Ticket, "lyt_", 32) || !hasForm(created.Name, "tk1:", 24) || strings.Contains(created.Ticket, created.Name[4:]) {
 		t.Errorf("secret %q, name %q", created.Ticket, created.Name)
 	}
-	spec.Status = resource.StatusActive
+	spec.Status, spec.Enrolment = resource.StatusActive, resource.EnrolmentOpen
 	want := resource.Ticket{Kind: "Ticket", Name: created.Name, Spec: spec, Ticket: created.Ticket,
 		Status: resource.TicketStatus{State: "active", CreatedAt: startTime, UpdatedAt: startTime}}
 	if !reflect.DeepEqual(created, want) {
@@ -163,7 +163,7 @@ func TestTicketChanges(t *testing.T) {
 	// Every control can be changed after use, and null is the default again.
 	var got resource.Ticket
 	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"role":"agent","max_uses":2,"tags":["x"],"audiences":["a"],"networks":["public-access"],"workload_ttl":"60m"}}`).decode(t, 200, &got)
-	want := resource.TicketSpec{Role: "agent", Status: "active", MaxUses: 2, Tags: []string{"x"}, Audiences: []string{"a"}, Networks: []string{"public-access"}, WorkloadTTL: "1h0m0s"}
+	want := resource.TicketSpec{Role: "agent", Status: "active", Enrolment: "open", MaxUses: 2, Tags: []string{"x"}, Audiences: []string{"a"}, Networks: []string{"public-access"}, WorkloadTTL: "1h0m0s"}
 	if !reflect.DeepEqual(got.Spec, want) {
 		t.Errorf("changed to %+v, want %+v", got.Spec, want)
 	}

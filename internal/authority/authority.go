@@ -4,18 +4,17 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/keyring"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/folderlock"
 	"github.com/lanyardhq/lanyard/internal/httpserve"
 )
 
@@ -32,7 +31,10 @@ type Authority struct {
 	random       io.Reader
 	operatorBase string // the one audience of assertions and proofs
 	operatorID   string
+	// assertionsAfter is when a backup was restored, zero if none was.
+	assertionsAfter time.Time
 
+	lock    *folderlock.Lock // of the data folder
 	store   *store.Store
 	box     *keyring.Box
 	keys    *keyring.Keyring
@@ -55,7 +57,7 @@ type Authority struct {
 	done chan struct{} // closed when the upkeep has ended
 }
 
-// New opens the data folder, making on first start what is not there: database,
+// New locks and opens the data folder, making on first start what is not there: database,
 // signing key, operator id, administrator's token. Call Close when done.
 func New(config Config) (*Authority, error) {
 	config, err := config.withDefaults()
@@ -70,14 +72,16 @@ func New(config Config) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(config.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data folder: %w; name another one with LANYARD_DATA_DIR, or make it writable for user id %d", err, os.Geteuid())
-	}
 	ctx, stop := context.WithCancel(context.Background())
-	s, err := store.Open(ctx, filepath.Join(config.DataDir, databaseFile))
+	lock, err := openDataFolder(ctx, config.DataDir)
 	if err != nil {
 		stop()
 		return nil, err
+	}
+	s, err := openStore(ctx, config)
+	if err != nil {
+		stop()
+		return nil, errors.Join(err, lock.Release())
 	}
 	a := &Authority{
 		config:       config,
@@ -85,6 +89,7 @@ func New(config Config) (*Authority, error) {
 		now:          config.Now,
 		random:       config.Rand,
 		operatorBase: config.URL + operatorPath,
+		lock:         lock,
 		store:        s,
 		sources:      newLimiter[netip.Addr](config.RatePerSecond, config.RateBurst),
 		callers:      newLimiter[string](config.WorkloadRatePerSecond, config.WorkloadRateBurst),
@@ -100,28 +105,39 @@ func New(config Config) (*Authority, error) {
 	}
 	if err := a.setUp(ctx); err != nil {
 		stop()
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(err, s.Close(), lock.Release())
 	}
 	if certificate != nil {
 		a.metrics.observeCertificate(certificate.Expires)
 	}
-	served := a.routes()
-	if a.document, err = a.describe(served); err != nil {
-		stop()
-		return nil, errors.Join(err, s.Close())
-	}
-	a.handler = a.serveRoutes(served)
 	go a.upkeep(ctx)
 	return a, nil
 }
 
+// openStore opens the database, after a restore that was cut off.
+func openStore(ctx context.Context, config Config) (*store.Store, error) {
+	replaced, err := finishRestore(config)
+	if err != nil {
+		return nil, err
+	}
+	if replaced != "" {
+		config.Logger.InfoContext(ctx, "finished a restore that was cut off", "replaced", replaced)
+	}
+	return store.Open(ctx, filepath.Join(config.DataDir, databaseFile))
+}
+
 func (a *Authority) setUp(ctx context.Context) error {
-	box, err := a.openBox(ctx)
+	keys, err := a.store.Read(ctx).SigningKeys(store.PurposeIDToken)
 	if err != nil {
 		return err
 	}
-	a.box = box
-	if a.keys, err = a.openKeys(ctx, box); err != nil {
+	if a.box, err = a.config.openBox(len(keys) == 0); err != nil {
+		return err
+	}
+	if a.keys, err = a.openKeys(ctx, a.box); err != nil {
+		return err
+	}
+	if a.assertionsAfter, err = assertionsAfter(a.store.Read(ctx)); err != nil {
 		return err
 	}
 	candidate, err := randomID(a.random, prefixOperator)
@@ -135,21 +151,27 @@ func (a *Authority) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.ensureAdminToken(ctx)
+	if err := a.ensureAdminToken(ctx); err != nil {
+		return err
+	}
+	served := a.routes()
+	if a.document, err = a.describe(served); err != nil {
+		return err
+	}
+	a.handler = a.serveRoutes(served)
+	return nil
 }
 
-func (a *Authority) openBox(ctx context.Context) (*keyring.Box, error) {
-	if a.config.KeyEncryptionKey != "" {
-		return keyring.NewBox(a.config.KeyEncryptionKey)
+// openBox opens the configured key-encryption key, or the one in the data folder,
+// which it may make.
+func (c Config) openBox(mayMake bool) (*keyring.Box, error) {
+	switch {
+	case c.KeyEncryptionKey != "":
+		return keyring.NewBox(c.KeyEncryptionKey)
+	case c.KeyEncryptionKeyFile != "":
+		return keyring.OpenBox(c.KeyEncryptionKeyFile)
 	}
-	if a.config.KeyEncryptionKeyFile != "" {
-		return keyring.OpenBox(a.config.KeyEncryptionKeyFile)
-	}
-	keys, err := a.store.Read(ctx).SigningKeys(store.PurposeIDToken)
-	if err != nil {
-		return nil, err
-	}
-	return keyring.OpenOrMakeBox(filepath.Join(a.config.DataDir, boxKeyFile), len(keys) == 0)
+	return keyring.OpenOrMakeBox(filepath.Join(c.DataDir, boxKeyFile), mayMake)
 }
 
 // Handler serves everything: operator API, admin API, health and metrics.
@@ -167,9 +189,10 @@ func (a *Authority) OperatorBase() string { return a.operatorBase }
 // AdminTokenFile returns where the first administrator's token was written.
 func (a *Authority) AdminTokenFile() string { return a.config.AdminTokenFile }
 
-// Close ends the upkeep and closes the store. Serve must have returned.
+// Close ends the upkeep, closes the store and lets go of the data folder. Serve must
+// have returned.
 func (a *Authority) Close() error {
 	a.stop()
 	<-a.done
-	return a.store.Close()
+	return errors.Join(a.store.Close(), a.lock.Release())
 }

@@ -149,11 +149,12 @@ type spec struct {
 func specs(ticket, workload string) map[string]spec {
 	return map[string]spec{
 		resource.KindTicket: {reflect.TypeFor[resource.TicketSpec](), map[string]any{
-			"description": "d", "status": "active", "role": "agent", "expires_at": "2027-01-01T00:00:00Z", "max_uses": 5, "workload_ttl": "720h",
+			"description": "d", "status": "active", "enrolment": "closed", "role": "agent", "expires_at": "2027-01-01T00:00:00Z", "max_uses": 5, "workload_ttl": "720h",
 			"tags": []string{"a", "b"}, "audiences": []string{"a", "b"}, "networks": []string{"public-access"},
 		}, map[string]rule{
 			"description": descriptionRule, "status": statusRule, "role": {empty: true, beyond: []any{"admin", text(1000)}}, "expires_at": expiryRule,
-			"max_uses": usesRule, "workload_ttl": durationRule, "tags": tagsRule, "audiences": audiencesRule, "networks": networksRule,
+			"enrolment": {empty: true, beyond: []any{"ajar", "Open", text(1000)}},
+			"max_uses":  usesRule, "workload_ttl": durationRule, "tags": tagsRule, "audiences": audiencesRule, "networks": networksRule,
 		}, nil},
 		resource.KindTicketFactory: {reflect.TypeFor[resource.TicketFactorySpec](), map[string]any{
 			"description": "d", "status": "active", "orchestrators": []string{ticket, workload},

@@ -26,6 +26,7 @@ var ErrConfig = errors.New("configuration")
 // Names of the files in the data folder.
 const (
 	databaseFile   = "lanyard.db"
+	lockFile       = "authority.lock" // not "lock": as root, the agent's state is in the same folder
 	boxKeyFile     = "key-encryption-key"
 	adminTokenFile = "admin-token"
 )
@@ -94,8 +95,9 @@ type Config struct {
 
 // withDefaults returns c with every optional field filled, or an ErrConfig.
 func (c Config) withDefaults() (Config, error) {
-	if c.DataDir == "" {
-		return c, configError("the data folder is not named (LANYARD_DATA_DIR)")
+	c, err := c.withStorageDefaults()
+	if err != nil {
+		return c, err
 	}
 	base, err := parseBase("LANYARD_AUTHORITY_URL", c.URL)
 	if err != nil {
@@ -107,17 +109,8 @@ func (c Config) withDefaults() (Config, error) {
 			return c, err
 		}
 	}
-	if c.KeyEncryptionKey != "" && c.KeyEncryptionKeyFile != "" {
-		return c, configError("LANYARD_KEY_ENCRYPTION_KEY and LANYARD_KEY_ENCRYPTION_KEY_FILE are both set; keep one")
-	}
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
 		return c, configError("LANYARD_TLS_CERT_FILE and LANYARD_TLS_KEY_FILE belong together; one is missing")
-	}
-	if c.SigningAlgorithm == "" {
-		c.SigningAlgorithm = jose.ES256
-	}
-	if !slices.Contains(jose.Algorithms(), c.SigningAlgorithm) {
-		return c, configError("LANYARD_SIGNING_ALGORITHM %q is none of %s", c.SigningAlgorithm, strings.Join(jose.Algorithms(), ", "))
 	}
 	if c.KeyRotation == 0 {
 		c.KeyRotation = DefaultKeyRotation
@@ -145,6 +138,23 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.WorkloadRateBurst == 0 {
 		c.WorkloadRateBurst = DefaultWorkloadRateBurst
+	}
+	return c, nil
+}
+
+// withStorageDefaults fills, and checks, the fields that say what is kept and how.
+func (c Config) withStorageDefaults() (Config, error) {
+	if c.DataDir == "" {
+		return c, configError("the data folder is not named (LANYARD_DATA_DIR)")
+	}
+	if c.KeyEncryptionKey != "" && c.KeyEncryptionKeyFile != "" {
+		return c, configError("LANYARD_KEY_ENCRYPTION_KEY and LANYARD_KEY_ENCRYPTION_KEY_FILE are both set; keep one")
+	}
+	if c.SigningAlgorithm == "" {
+		c.SigningAlgorithm = jose.ES256
+	}
+	if !slices.Contains(jose.Algorithms(), c.SigningAlgorithm) {
+		return c, configError("LANYARD_SIGNING_ALGORITHM %q is none of %s", c.SigningAlgorithm, strings.Join(jose.Algorithms(), ", "))
 	}
 	if c.AdminTokenFile == "" {
 		c.AdminTokenFile = filepath.Join(c.DataDir, adminTokenFile)

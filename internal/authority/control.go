@@ -14,6 +14,7 @@ const (
 	controlStatus      = "status"
 	controlExpiry      = "expires_at"
 	controlMaxUses     = "max_uses"
+	controlEnrolment   = "enrolment"
 	controlWorkloadTTL = "workload_ttl"
 	controlWorkload    = "workload_status"
 	controlAudiences   = "audiences"
@@ -43,6 +44,21 @@ func checkTicket(t store.Ticket, now time.Time) *violation {
 		return &violation{controlExpiry, "the ticket expired at " + t.ExpiresAt.Format(time.RFC3339)}
 	}
 	return nil
+}
+
+// checkEnrolment evaluates the controls on a ticket that hold for new enrolments
+// only, wherever they come from. Uses are counted in the same write.
+func checkEnrolment(t store.Ticket, now time.Time) *violation {
+	if v := checkTicket(t, now); v != nil {
+		return v
+	}
+	if !t.Closed {
+		return nil
+	}
+	if t.ClosedBecause != "" {
+		return &violation{controlEnrolment, "the ticket is closed: " + t.ClosedBecause}
+	}
+	return &violation{controlEnrolment, "the ticket is closed"}
 }
 
 // checkEnrolled evaluates the controls on an enrolled workload that hold wherever

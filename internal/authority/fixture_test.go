@@ -90,8 +90,7 @@ type fixture struct {
 
 func start(t testing.TB, change ...func(*Config)) *fixture {
 	t.Helper()
-	f := &fixture{t: t, clock: &testClock{now: startTime}, logs: &syncBuffer{}, seen: map[string]map[int]bool{}}
-	f.client = f.watchedClient()
+	f := newFixture(t, &testClock{now: startTime}, &syncBuffer{})
 	f.config = Config{
 		DataDir:       filepath.Join(t.TempDir(), "data"),
 		RatePerSecond: 1e6,
@@ -107,12 +106,7 @@ func start(t testing.TB, change ...func(*Config)) *fixture {
 		c(&f.config)
 	}
 	f.serve("127.0.0.1:0")
-	secret, err := os.ReadFile(f.AdminTokenFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.admin = strings.TrimSpace(string(secret))
-	f.secrets = append(f.secrets, f.admin)
+	f.readAdminToken()
 	t.Cleanup(func() {
 		f.stop()
 		for _, secret := range f.secrets {
@@ -121,6 +115,13 @@ func start(t testing.TB, change ...func(*Config)) *fixture {
 			}
 		}
 	})
+	return f
+}
+
+// newFixture is one that is yet to be configured, and served.
+func newFixture(t testing.TB, clock *testClock, logs *syncBuffer) *fixture {
+	f := &fixture{t: t, clock: clock, logs: logs, seen: map[string]map[int]bool{}}
+	f.client = f.watchedClient()
 	return f
 }
 
@@ -176,6 +177,16 @@ func (f *fixture) watchedClient() *http.Client {
 			f.seen[operation.ID][status] = true
 		},
 	}}
+}
+
+func (f *fixture) readAdminToken() {
+	f.t.Helper()
+	secret, err := os.ReadFile(f.AdminTokenFile())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.admin = strings.TrimSpace(string(secret))
+	f.secrets = append(f.secrets, f.admin)
 }
 
 // restart stops the authority and starts it anew over the same folder.
@@ -419,14 +430,19 @@ func (f *fixture) allEvents() []store.Event {
 // rawExec changes the database behind the authority's back.
 func (f *fixture) rawExec(queries ...string) {
 	f.t.Helper()
-	db, err := sql.Open("sqlite", filepath.Join(f.config.DataDir, databaseFile))
+	rawExecAt(f.t, filepath.Join(f.config.DataDir, databaseFile), queries...)
+}
+
+func rawExecAt(t testing.TB, path string, queries ...string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
 	if err != nil {
-		f.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer db.Close()
 	for _, query := range queries {
-		if _, err := db.ExecContext(f.t.Context(), query); err != nil {
-			f.t.Fatal(err)
+		if _, err := db.ExecContext(t.Context(), query); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

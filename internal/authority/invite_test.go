@@ -34,7 +34,7 @@ func TestInvite(t *testing.T) {
 	f.send("GET", resource.TicketsPath+"/"+name, "Bearer "+f.admin, nil).decode(t, 200, &shown)
 	expires := startTime.Add(time.Hour)
 	want := resource.Ticket{Kind: "Ticket", Name: name, Spec: resource.TicketSpec{
-		Description: "a build machine", Status: "active", Role: "agent", ExpiresAt: &expires, MaxUses: 1, WorkloadTTL: "2h0m0s",
+		Description: "a build machine", Status: "active", Enrolment: "open", Role: "agent", ExpiresAt: &expires, MaxUses: 1, WorkloadTTL: "2h0m0s",
 		Tags: []string{"ci"}, Audiences: []string{"https://ledger.internal"}, Networks: []string{"public-access"},
 	}, Status: resource.TicketStatus{State: "active", Factory: "ci", CreatedAt: startTime, UpdatedAt: startTime}}
 	if !reflect.DeepEqual(shown, want) {

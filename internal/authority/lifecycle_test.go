@@ -81,7 +81,7 @@ func TestWhatIsOnDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(names) != 5 { // database with its log and index, key, token
+	if len(names) != 6 { // database with its log and index, key, token, lock
 		t.Errorf("files %v", names)
 	}
 }
@@ -149,6 +149,13 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 		"key of another": {after(func(_ *testing.T, c *Config) {
 			c.KeyEncryptionKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 		}), "not the one it was sealed under", false},
+		"folder in use": {func(t *testing.T, c *Config) {
+			first, err := New(*c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = first.Close() })
+		}, fmt.Sprintf("process %d uses it; stop that authority first", os.Getpid()), false},
 		"damaged database": {after(func(t *testing.T, c *Config) {
 			if err := os.WriteFile(filepath.Join(c.DataDir, databaseFile), []byte(strings.Repeat("hunter2 ", 4096)), 0o600); err != nil {
 				t.Fatal(err)

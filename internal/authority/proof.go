@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/authority/jose"
+	"github.com/lanyardhq/lanyard/internal/authority/store"
 )
 
 // Types (header typ) of what workloads sign. A registration, of a workload or of a
@@ -73,6 +74,9 @@ func (a *Authority) verifyProof(proof string, key jose.PublicKey, claim, value s
 	if a.now().Sub(issued).Abs() > clockSkew {
 		return signedOnce{}, fmt.Errorf("proof: issued %s away from now; is a clock wrong?", roundAge(a.now().Sub(issued)))
 	}
+	if err := a.checkIssuedSinceRestore(issued); err != nil {
+		return signedOnce{}, fmt.Errorf("proof: %w", err)
+	}
 	id, err := usableJTI(claims)
 	if err != nil {
 		return signedOnce{}, fmt.Errorf("proof: %w", err)
@@ -124,6 +128,9 @@ func (a *Authority) checkAssertionTimes(claims jose.Claims) (expires time.Time, 
 	case !now.Before(expires.Add(clockSkew)):
 		return time.Time{}, fmt.Errorf("expired %s ago; is a clock wrong?", roundAge(now.Sub(expires)))
 	}
+	if err := a.checkIssuedSinceRestore(issued); err != nil {
+		return time.Time{}, err
+	}
 	if claims.Has("nbf") {
 		notBefore, err := claims.Time("nbf")
 		if err != nil {
@@ -134,6 +141,32 @@ func (a *Authority) checkAssertionTimes(claims jose.Claims) (expires time.Time, 
 		}
 	}
 	return expires, nil
+}
+
+// checkIssuedSinceRestore refuses what may have been used between a backup and its
+// restore. Times of issue are whole seconds, as a rule, so that of the second of the
+// restore everything is refused.
+func (a *Authority) checkIssuedSinceRestore(issued time.Time) error {
+	if !issued.After(a.assertionsAfter) {
+		return errors.New("issued before a backup was restored at " + a.assertionsAfter.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// assertionsAfter returns when a backup was restored, the zero time if none was.
+func assertionsAfter(q store.Queries) (time.Time, error) {
+	text, err := q.Setting(settingAssertionsAfter)
+	if errors.Is(err, store.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read setting %s: %w; the database was changed", settingAssertionsAfter, err)
+	}
+	return at, nil
 }
 
 func usableJTI(claims jose.Claims) (string, error) {

@@ -215,7 +215,7 @@ func (a *Authority) decideEnrolment(tx *store.Tx, e enrolment, candidate string,
 	case !errors.Is(err, store.ErrNotFound):
 		return "", false, "", err
 	}
-	if v := checkTicket(ticket, now); v != nil {
+	if v := checkEnrolment(ticket, now); v != nil {
 		return "", false, v.String(), nil
 	}
 	if v, err := checkNetworks(tx.Queries, ticket, e.from); err != nil || v != nil {

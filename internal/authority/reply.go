@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 
 	"github.com/lanyardhq/lanyard/internal/authority/store"
 	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
@@ -96,11 +97,17 @@ func (a *Authority) failure(r *http.Request, err error) reply {
 	if !errors.As(err, &known) {
 		a.log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
 		known = &refusal{status: http.StatusInternalServerError, message: "internal error; the authority's log says more"}
-		if errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrFull) || r.Context().Err() != nil {
+		if isPassing(err) || r.Context().Err() != nil {
 			known = &refusal{status: http.StatusServiceUnavailable, message: "the authority cannot answer now; try again"}
 		}
 	}
 	return reply{status: known.status, body: errorBody{Code: known.status, Message: known.message}, header: known.header}
+}
+
+// isPassing reports whether the same request can succeed later.
+func isPassing(err error) bool {
+	return slices.ContainsFunc([]error{store.ErrClosed, store.ErrFull, store.ErrStorage, store.ErrDamaged},
+		func(passing error) bool { return errors.Is(err, passing) })
 }
 
 // readJSON reads a body of one strict JSON object into v. With optional, no body

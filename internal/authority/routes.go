@@ -148,10 +148,10 @@ func healthy(*http.Request) (reply, error) {
 	return reply{status: http.StatusOK, body: map[string]string{"status": "ok"}}, nil
 }
 
-// ready says whether tokens can be issued: the store answers, and a key is loaded
-// (without one New fails).
+// ready says whether tokens can be issued: the store answers and takes events, and a
+// key is loaded (without one New fails).
 func (a *Authority) ready(r *http.Request) (reply, error) {
-	if err := a.store.Read(r.Context()).Ready(); err != nil {
+	if err := a.store.Ready(r.Context()); err != nil {
 		a.log.ErrorContext(r.Context(), "not ready", "error", err)
 		return reply{}, &refusal{status: http.StatusServiceUnavailable, message: "the database does not answer"}
 	}

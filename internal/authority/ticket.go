@@ -75,6 +75,12 @@ func updateTicket(tx *store.Tx, name string, spec resource.TicketSpec, now time.
 func checkTicketSpec(spec, old *resource.TicketSpec, now time.Time) error {
 	spec.Role = orDefault(spec.Role, resource.RoleWorkload)
 	spec.Status = orDefault(spec.Status, resource.StatusActive)
+	if old != nil {
+		// A file that was written before a backup was restored must not reopen what the
+		// restore closed: that has to be said.
+		spec.Enrolment = orDefault(spec.Enrolment, old.Enrolment)
+	}
+	spec.Enrolment = orDefault(spec.Enrolment, resource.EnrolmentOpen)
 	spec.Tags, spec.Audiences = append([]string{}, spec.Tags...), append([]string{}, spec.Audiences...)
 	spec.Networks = append([]string{}, spec.Networks...)
 	if err := checkDescription(spec.Description); err != nil {
@@ -82,6 +88,9 @@ func checkTicketSpec(spec, old *resource.TicketSpec, now time.Time) error {
 	}
 	if err := checkStatus(spec.Status); err != nil {
 		return err
+	}
+	if spec.Enrolment != resource.EnrolmentOpen && spec.Enrolment != resource.EnrolmentClosed {
+		return badRequest("enrolment is not open or closed")
 	}
 	if spec.MaxUses < 0 || spec.MaxUses > maxTicketUses {
 		return badRequest("max_uses is not between 0 (any number) and %d", maxTicketUses)
@@ -199,6 +208,7 @@ func ticketOf(name string, spec resource.TicketSpec, now time.Time) store.Ticket
 		Networks:    spec.Networks,
 		MaxUses:     spec.MaxUses,
 		ExpiresAt:   orZero(spec.ExpiresAt),
+		Closed:      spec.Enrolment == resource.EnrolmentClosed,
 		CreatedAt:   now,
 		UpdatedAt:   now,
 	}
@@ -212,6 +222,7 @@ func declaredTicket(t store.Ticket, now time.Time) declared[resource.TicketSpec,
 	spec := resource.TicketSpec{
 		Description: t.Description,
 		Status:      t.Status,
+		Enrolment:   resource.EnrolmentOpen,
 		Role:        t.Role,
 		ExpiresAt:   orNil(t.ExpiresAt),
 		MaxUses:     t.MaxUses,
@@ -219,12 +230,15 @@ func declaredTicket(t store.Ticket, now time.Time) declared[resource.TicketSpec,
 		Audiences:   append([]string{}, t.Audiences...),
 		Networks:    append([]string{}, t.Networks...),
 	}
+	if t.Closed {
+		spec.Enrolment = resource.EnrolmentClosed
+	}
 	if t.WorkloadTTL > 0 {
 		spec.WorkloadTTL = t.WorkloadTTL.String()
 	}
 	return declared[resource.TicketSpec, resource.TicketStatus]{
 		Object: resource.Ticket{Kind: resource.KindTicket, Name: t.ID, Spec: spec, Status: resource.TicketStatus{
-			State: ticketState(t, now), Uses: t.Uses, Factory: t.Factory, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt,
+			State: ticketState(t, now), Closed: t.ClosedBecause, Uses: t.Uses, Factory: t.Factory, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt,
 		}},
 		version: t.Version,
 	}
@@ -238,6 +252,8 @@ func ticketState(t store.Ticket, now time.Time) string {
 		return resource.StateDeactivated
 	case t.MaxUses > 0 && t.Uses >= t.MaxUses:
 		return resource.StateUsedUp
+	case t.Closed:
+		return resource.StateClosed
 	}
 	return resource.StateActive
 }

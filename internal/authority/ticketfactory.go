@@ -111,6 +111,7 @@ func specOfTemplate(t resource.TicketTemplate, now time.Time) resource.TicketSpe
 	spec := resource.TicketSpec{
 		Description: t.Description,
 		Status:      resource.StatusActive,
+		Enrolment:   resource.EnrolmentOpen,
 		Role:        t.Role,
 		MaxUses:     t.MaxUses,
 		WorkloadTTL: t.WorkloadTTL,

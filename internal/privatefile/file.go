@@ -65,13 +65,31 @@ func read(path string, forbidden fs.FileMode) (string, error) {
 // It is there whole and on disk, or not at all; a file that exists already is
 // left alone and is fs.ErrExist.
 func Create(path, secret string) error {
-	if err := create(path, secret); err != nil {
+	return CreateBy(path, func(f *os.File) error {
+		_, err := f.WriteString(secret + "\n")
+		return err
+	})
+}
+
+// CreateBy is Create of what fill writes into the file, by its handle or its name.
+func CreateBy(path string, fill func(*os.File) error) error {
+	// A link, unlike a rename, never replaces what is there.
+	if err := write(path, fill, os.Link); err != nil {
 		return fmt.Errorf("create secret file %s: %w", path, err)
 	}
 	return nil
 }
 
-func create(path, secret string) (err error) {
+// ReplaceBy is CreateBy where the file may exist: until the new one is whole it
+// stays as it was.
+func ReplaceBy(path string, fill func(*os.File) error) error {
+	if err := write(path, fill, os.Rename); err != nil {
+		return fmt.Errorf("replace secret file %s: %w", path, err)
+	}
+	return nil
+}
+
+func write(path string, fill func(*os.File) error, place func(from, to string) error) (err error) {
 	dir := filepath.Dir(path)
 	temporary, err := os.CreateTemp(dir, newPrefix+"*") // mode 0600
 	if err != nil {
@@ -82,12 +100,14 @@ func create(path, secret string) (err error) {
 			err = errors.Join(err, removed)
 		}
 	}()
-	_, err = temporary.WriteString(secret + "\n")
-	if err := errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
+	err = fill(temporary)
+	if err == nil {
+		err = temporary.Sync()
+	}
+	if err := errors.Join(err, temporary.Close()); err != nil {
 		return err
 	}
-	// A link, unlike a rename, never replaces what is there.
-	if err := os.Link(temporary.Name(), path); err != nil {
+	if err := place(temporary.Name(), path); err != nil {
 		return err
 	}
 	return syncFolder(dir)

@@ -32,6 +32,34 @@ func TestCreateThenRead(t *testing.T) {
 	}
 }
 
+// TestReplaceBy: whole, private, and until then the former one.
+func TestReplaceBy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte("former"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	boom := errors.New("boom")
+	half := func(f *os.File) error {
+		_, err := f.WriteString("half")
+		return errors.Join(err, boom)
+	}
+	for name, by := range map[string]func(string, func(*os.File) error) error{"create": CreateBy, "replace": ReplaceBy} {
+		if err := by(path, half); !errors.Is(err, boom) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if content, err := os.ReadFile(path); err != nil || string(content) != "former" {
+			t.Errorf("%s: %q, %v", name, content, err)
+		}
+	}
+	err := ReplaceBy(path, func(f *os.File) error { return os.WriteFile(f.Name(), []byte("later"), 0o600) })
+	if got, readErr := Read(path); err != nil || readErr != nil || got != "later" {
+		t.Errorf("%q, %v, %v", got, err, readErr)
+	}
+	if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
 func TestRemoveLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	if err := Create(filepath.Join(dir, "secret"), "s3cret"); err != nil {

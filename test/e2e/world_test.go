@@ -51,8 +51,10 @@ type world struct {
 
 	authority    process
 	authorityEnv []string // settings of the authority
-	agent        process
-	agentEnv     []string // further settings of the agent
+	// adminTokenFile is that of the administrator, if not the first one's.
+	adminTokenFile string
+	agent          process
+	agentEnv       []string // further settings of the agent
 }
 
 // newWorld makes a world with a name server that knows the ledger, and nothing
@@ -139,6 +141,9 @@ func (w *world) command(arguments ...string) (output string, err error) {
 	w.t.Helper()
 	cmd := exec.Command(lanyard(w.t), arguments...)
 	cmd.Env = w.serviceEnv()
+	if w.adminTokenFile != "" {
+		cmd.Env = append(cmd.Env, "LANYARD_ADMIN_TOKEN_FILE="+w.adminTokenFile)
+	}
 	return lab.Place{Cgroup: w.services, Net: w.net, Files: w.files}.Output(cmd)
 }
 

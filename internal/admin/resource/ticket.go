@@ -25,11 +25,18 @@ const (
 	StatusDeactivated = "deactivated"
 )
 
+// Whether a ticket enrols new workloads. Those that it has enrolled go on either way.
+const (
+	EnrolmentOpen   = "open"
+	EnrolmentClosed = "closed"
+)
+
 // TicketSpec is what an administrator decides about a ticket. All of it can be
 // changed later, and is evaluated at every contact of the workloads enrolled.
 type TicketSpec struct {
 	Description string     `json:"description"`
 	Status      string     `json:"status"`                 // StatusActive by default
+	Enrolment   string     `json:"enrolment"`              // left out: as it is, EnrolmentOpen of a new one
 	Role        string     `json:"role"`                   // RoleWorkload by default
 	ExpiresAt   *time.Time `json:"expires_at,omitempty"`   // none: never
 	MaxUses     int64      `json:"max_uses"`               // 0: any number of workloads
@@ -45,11 +52,13 @@ const (
 	StateDeactivated = "deactivated"
 	StateExpired     = "expired"
 	StateUsedUp      = "used_up" // no further enrolments; enrolled workloads go on
+	StateClosed      = "closed"  // the same
 )
 
 // TicketStatus is what the authority says of a ticket.
 type TicketStatus struct {
 	State     string    `json:"state"`
+	Closed    string    `json:"closed,omitempty"` // why it is, where no administrator closed it
 	Uses      int64     `json:"uses"`
 	Factory   string    `json:"factory,omitempty"` // that an orchestrator made it by
 	CreatedAt time.Time `json:"created_at"`

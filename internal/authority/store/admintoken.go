@@ -96,3 +96,8 @@ func (tx *Tx) UpdateAdminToken(t AdminToken) error {
 func (tx *Tx) DeleteAdminToken(id string) error {
 	return tx.exec("DELETE FROM admin_tokens WHERE id = $1", id)
 }
+
+// DeleteAdminTokens revokes every token, and returns how many there were.
+func (tx *Tx) DeleteAdminTokens() (int64, error) {
+	return tx.change("DELETE FROM admin_tokens")
+}

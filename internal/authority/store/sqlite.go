@@ -61,14 +61,23 @@ func openSQLite(ctx context.Context, path string) (writes, reads *sql.DB, err er
 	return writes, reads, nil
 }
 
+// touch makes the file if it is not there. An empty one was cut off, and is not to be
+// taken for a new one.
 func touch(path string) (size int64, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	made := err == nil
+	if errors.Is(err, fs.ErrExist) {
+		f, err = os.OpenFile(path, os.O_RDWR, 0)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("open database: %w; its folder and file must be writable for user id %d", err, os.Geteuid())
 	}
 	info, err := f.Stat()
 	if err := errors.Join(err, f.Close()); err != nil {
 		return 0, fmt.Errorf("open database: %w", err)
+	}
+	if !made && info.Size() == 0 {
+		return 0, fmt.Errorf("open database %s: %w: it is empty", path, ErrDamaged)
 	}
 	return info.Size(), nil
 }
@@ -80,32 +89,58 @@ func dsn(path string, pragmas ...string) string {
 
 func prepareSchema(ctx context.Context, db *sql.DB, size int64) error {
 	if size > 0 && size <= fullCheckBytes {
-		var verdict string
-		if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		if err := checkIntegrity(ctx, db, "quick_check"); err != nil {
 			return err
 		}
-		if verdict != "ok" {
-			return fmt.Errorf("%w: %s", ErrDamaged, verdict)
-		}
 	}
-	files, err := fs.Sub(sqliteMigrations, "migrations/sqlite")
+	if err := refuseBackup(ctx, db); err != nil {
+		return err
+	}
+	migrations, err := newMigrations(db)
 	if err != nil {
 		return err
 	}
-	migrations, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true),
-		goose.WithGoMigrations(goose.NewGoMigration(31, &goose.GoFunc{RunTx: chainOldEvents}, nil)))
-	if err != nil {
+	if _, _, err := schemaVersions(ctx, db); err != nil {
 		return err
-	}
-	current, target, err := migrations.GetVersions(ctx)
-	if err != nil {
-		return err
-	}
-	if current > target {
-		return fmt.Errorf("its schema has version %d, this program knows up to %d; use the newer program", current, target)
 	}
 	_, err = migrations.Up(ctx)
 	return err
+}
+
+// checkIntegrity runs quick_check, or integrity_check, which also compares indexes
+// with their tables.
+func checkIntegrity(ctx context.Context, db *sql.DB, check string) error {
+	var verdict string
+	if err := db.QueryRowContext(ctx, "PRAGMA "+check+"(1)").Scan(&verdict); err != nil {
+		return err
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("%w: %s", ErrDamaged, verdict)
+	}
+	return nil
+}
+
+func newMigrations(db *sql.DB) (*goose.Provider, error) {
+	files, err := fs.Sub(sqliteMigrations, "migrations/sqlite")
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true),
+		goose.WithGoMigrations(goose.NewGoMigration(31, &goose.GoFunc{RunTx: chainOldEvents}, nil)))
+}
+
+// schemaVersions returns the schema's version and the newest that this program knows,
+// or an error if it is newer than that.
+func schemaVersions(ctx context.Context, db *sql.DB) (current, target int64, err error) {
+	migrations, err := newMigrations(db)
+	if err != nil {
+		return 0, 0, err
+	}
+	current, target, err = migrations.GetVersions(ctx)
+	if err == nil && current > target {
+		err = fmt.Errorf("its schema has version %d, this program knows up to %d; use the newer program", current, target)
+	}
+	return current, target, err
 }
 
 // explain turns SQLite's result codes into what an operator can act on.
@@ -118,11 +153,13 @@ func explain(err error) error {
 	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
-		return fmt.Errorf("%w; the folder and the file must be writable for user id %d", err, os.Geteuid())
+		return fmt.Errorf("%w: %w; the folder and the file must be writable for user id %d", ErrStorage, err, os.Geteuid())
 	case sqlite3.SQLITE_FULL:
-		return fmt.Errorf("%w; make room on the file system", err)
+		return fmt.Errorf("%w: %w; make room on the file system", ErrStorage, err)
+	case sqlite3.SQLITE_IOERR:
+		return fmt.Errorf("%w: %w; is there room on the file system, and does its device work?", ErrStorage, err)
 	case sqlite3.SQLITE_BUSY:
-		return fmt.Errorf("%w; another process holds the file", err)
+		return fmt.Errorf("%w: %w; another process holds the file", ErrStorage, err)
 	}
 	return err
 }

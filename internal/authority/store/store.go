@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,8 @@ var (
 	ErrNotFound  = errors.New("not found")
 	ErrDuplicate = errors.New("exists already")
 	ErrInUse     = errors.New("something else refers to it")
-	ErrDamaged   = errors.New("the file is damaged or no database; restore it from a backup, or move it away to start anew")
+	ErrDamaged   = errors.New("the file is damaged or no database; restore a backup (lanyard authority restore), or move it away to start anew")
+	ErrStorage   = errors.New("the storage fails")
 	ErrClosed    = errors.New("the store is closed")
 	ErrFull      = errors.New("too many JWT ids to remember; try again in a minute")
 )
@@ -27,6 +29,8 @@ type Store struct {
 	reads  *sql.DB
 	read   *statements
 	spent  atomic.Int64 // rows of spent_ids, at least
+
+	failing atomic.Bool // the last commit that had something to write did not succeed
 
 	appended  bell          // rung when there are more events
 	verifying chan struct{} // held by who verifies them: it takes long, and readers are few
@@ -128,12 +132,24 @@ func (q Queries) count(query string, args ...any) (int64, error) {
 	return n, err
 }
 
-// Ready reports whether the file answers.
-func (q Queries) Ready() error {
-	if _, err := q.count("SELECT COUNT(*) FROM settings"); err != nil {
+// probeBytes is what Ready writes: more than any request does, or a nearly full disk
+// would be found ready for nothing.
+const probeBytes = 64 << 10
+
+// Ready reports whether the file answers, and whether it can be written, if not so
+// lately: then it is tried, as nobody else might.
+func (s *Store) Ready(ctx context.Context) error {
+	if _, err := s.Read(ctx).count("SELECT COUNT(*) FROM settings"); err != nil {
 		return fmt.Errorf("read database: %w", err)
 	}
-	return nil
+	if !s.failing.Load() {
+		return nil
+	}
+	const name = "probe"
+	if err := s.Write(ctx, func(tx *Tx) error { return tx.SetSetting(name, strings.Repeat("x", probeBytes)) }); err != nil {
+		return err
+	}
+	return s.Write(ctx, func(tx *Tx) error { return tx.exec("DELETE FROM settings WHERE name = $1", name) })
 }
 
 // statements prepares each query once.

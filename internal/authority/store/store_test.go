@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -173,10 +174,33 @@ func TestAFailedWriteLeavesNothing(t *testing.T) {
 func TestWritesOfOneBatchDoNotUndoEachOther(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "db"))
 	const writers = 100
+	errs := writeTogether(t, s, writers, func(i int, tx *Tx) error {
+		if err := tx.AppendEvent(Event{At: start, Kind: "k"}); err != nil {
+			return err
+		}
+		if i%2 == 1 {
+			return errors.New("odd")
+		}
+		return nil
+	})
+	for i, err := range errs {
+		if (err != nil) != (i%2 == 1) {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+	events, err := s.Read(t.Context()).Events(2 * writers)
+	if err != nil || len(events) != writers/2 {
+		t.Errorf("%d events, %v; want %d", len(events), err, writers/2)
+	}
+}
+
+// writeTogether makes writes that form batches, and returns their errors.
+func writeTogether(t *testing.T, s *Store, writers int, fn func(i int, tx *Tx) error) []error {
+	t.Helper()
 	var wg sync.WaitGroup
 	held, release := make(chan struct{}), make(chan struct{})
 	go func() {
-		// Holds the writer until the others wait behind it, so that they form batches.
+		// Holds the writer until the others wait behind it.
 		_ = s.Write(context.Background(), func(*Tx) error { close(held); <-release; return nil })
 	}()
 	<-held
@@ -185,15 +209,7 @@ func TestWritesOfOneBatchDoNotUndoEachOther(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			errs[i] = s.Write(context.Background(), func(tx *Tx) error {
-				if err := tx.AppendEvent(Event{At: start, Kind: "k"}); err != nil {
-					return err
-				}
-				if i%2 == 1 {
-					return errors.New("odd")
-				}
-				return nil
-			})
+			errs[i] = s.Write(context.Background(), func(tx *Tx) error { return fn(i, tx) })
 		}()
 	}
 	for deadline := time.Now().Add(time.Minute); len(s.queue) < writers; time.Sleep(time.Millisecond) {
@@ -203,14 +219,41 @@ func TestWritesOfOneBatchDoNotUndoEachOther(t *testing.T) {
 	}
 	close(release)
 	wg.Wait()
+	return errs
+}
+
+// TestATransactionThatSQLiteTakesBack, as it does by itself where the disk is full, is
+// nobody's: what was refused did not happen, and later writes do.
+func TestATransactionThatSQLiteTakesBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	s := open(t, path)
+	rawExec(t, raw(t, path), "CREATE TRIGGER boom BEFORE INSERT ON events WHEN NEW.kind = 'boom' BEGIN SELECT RAISE(ROLLBACK, 'no room'); END")
+	errs := writeTogether(t, s, 30, func(i int, tx *Tx) error {
+		if i == 17 {
+			return tx.AppendEvent(Event{At: start, Kind: "boom"})
+		}
+		ticket := sampleTicket()
+		ticket.ID = fmt.Sprint("tk1:", i)
+		return errors.Join(tx.InsertTicket(ticket, ticket.ID), tx.AppendEvent(Event{At: start, Kind: "k"}))
+	})
+	done := 0
 	for i, err := range errs {
-		if (err != nil) != (i%2 == 1) {
+		_, lookUp := s.Read(t.Context()).Ticket(fmt.Sprint("tk1:", i))
+		if (err == nil) != (lookUp == nil) {
+			t.Errorf("write %d: %v, and its ticket: %v", i, err, lookUp)
+		}
+		if err == nil {
+			done++
+		} else if !strings.Contains(err.Error(), "no room") {
 			t.Errorf("write %d: %v", i, err)
 		}
 	}
-	events, err := s.Read(t.Context()).Events(2 * writers)
-	if err != nil || len(events) != writers/2 {
-		t.Errorf("%d events, %v; want %d", len(events), err, writers/2)
+	if errs[17] == nil || done == len(errs)-1 {
+		t.Errorf("%d writes were done, that of the failure: %v", done, errs[17])
+	}
+	mustWrite(t, s, func(tx *Tx) error { return tx.AppendEvent(Event{At: start, Kind: "k"}) })
+	if chain, err := s.VerifyEvents(t.Context()); err != nil || chain.Sequence != int64(done+1) {
+		t.Errorf("%+v, %v", chain, err)
 	}
 }
 
@@ -362,7 +405,8 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 				return b
 			}))
 		}, "damaged or no database"},
-		"newer program": {newerSchema, "use the newer program"},
+		"cut to nothing": {func(t *testing.T) string { return file(t, nil) }, "damaged or no database"},
+		"newer program":  {newerSchema, "use the newer program"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

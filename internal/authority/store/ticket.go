@@ -27,13 +27,16 @@ type Ticket struct {
 	Uses        int64         // workloads enrolled
 	Factory     string        // name of the factory that minted it, or ""
 	WorkloadTTL time.Duration // from a workload's enrolment; 0 means for ever
-	Version     int64         // changes with every edit, not with a use
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
+	Closed      bool          // to new enrolments
+	// ClosedBecause says why, where no administrator closed it; written by CloseTickets.
+	ClosedBecause string
+	Version       int64 // changes with every edit, not with a use
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
 }
 
 const ticketColumns = `tickets.id, tickets.description, tickets.role, tickets.status, tickets.tags, tickets.audiences, tickets.networks, tickets.factory,
-	tickets.expires_at, tickets.max_uses, tickets.uses, tickets.workload_ttl_ms, tickets.version, tickets.created_at, tickets.updated_at`
+	tickets.expires_at, tickets.max_uses, tickets.uses, tickets.workload_ttl_ms, tickets.closed, tickets.closed_because, tickets.version, tickets.created_at, tickets.updated_at`
 
 // ticketRow is where a row of ticketColumns goes.
 type ticketRow struct {
@@ -45,7 +48,7 @@ type ticketRow struct {
 func (r *ticketRow) dest() []any {
 	return []any{
 		&r.ID, &r.Description, &r.Role, &r.Status, &r.tags, &r.audiences, &r.networks, &r.Factory,
-		&r.expires, &r.MaxUses, &r.Uses, &r.ttl, &r.Version, &r.createdAt, &r.lastUpdated,
+		&r.expires, &r.MaxUses, &r.Uses, &r.ttl, &r.Closed, &r.ClosedBecause, &r.Version, &r.createdAt, &r.lastUpdated,
 	}
 }
 
@@ -111,10 +114,10 @@ func (q Queries) Tickets(after string, limit int) ([]Ticket, error) {
 // InsertTicket adds a ticket whose secret has that digest.
 func (tx *Tx) InsertTicket(t Ticket, secretSHA256 string) error {
 	err := tx.exec(`INSERT INTO tickets (id, secret_sha256, description, role, status, tags, audiences, networks,
-			expires_at, max_uses, uses, workload_ttl_ms, version, created_at, updated_at, factory)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, 1, $12, $12, $13)`,
+			expires_at, max_uses, uses, workload_ttl_ms, version, created_at, updated_at, factory, closed)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, 1, $12, $12, $13, $14)`,
 		t.ID, secretSHA256, t.Description, t.Role, t.Status, formatList(t.Tags), formatList(t.Audiences), formatList(t.Networks),
-		milliseconds(t.ExpiresAt), t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.CreatedAt), t.Factory)
+		milliseconds(t.ExpiresAt), t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.CreatedAt), t.Factory, t.Closed)
 	if err != nil {
 		return err
 	}
@@ -124,13 +127,21 @@ func (tx *Tx) InsertTicket(t Ticket, secretSHA256 string) error {
 // UpdateTicket stores all that can be edited of t, which must exist.
 func (tx *Tx) UpdateTicket(t Ticket) error {
 	err := tx.exec(`UPDATE tickets SET description = $1, role = $2, status = $3, tags = $4, audiences = $5, networks = $6, expires_at = $7,
-			max_uses = $8, workload_ttl_ms = $9, version = version + 1, updated_at = $10 WHERE id = $11`,
+			max_uses = $8, workload_ttl_ms = $9, version = version + 1, updated_at = $10,
+			closed = $11, closed_because = CASE WHEN $11 THEN closed_because ELSE '' END WHERE id = $12`,
 		t.Description, t.Role, t.Status, formatList(t.Tags), formatList(t.Audiences), formatList(t.Networks), milliseconds(t.ExpiresAt),
-		t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.UpdatedAt), t.ID)
+		t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.UpdatedAt), t.Closed, t.ID)
 	if err != nil {
 		return err
 	}
 	return tx.setTicketNetworks(t.ID, t.Networks)
+}
+
+// CloseTickets closes every ticket that is open to new enrolments, for that reason,
+// and returns how many there were.
+func (tx *Tx) CloseTickets(because string, now time.Time) (int64, error) {
+	return tx.change("UPDATE tickets SET closed = TRUE, closed_because = $1, version = version + 1, updated_at = $2 WHERE NOT closed",
+		because, milliseconds(now))
 }
 
 // DeleteTicket removes a ticket, or returns ErrInUse where it has enrolled somebody.

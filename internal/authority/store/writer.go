@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 const (
@@ -29,6 +30,7 @@ type Tx struct {
 	spent    int64 // ids remembered by this write
 	last     *link // end of the chain of events; nil until it is read
 	appended bool  // there are more events, perhaps
+	wrote    bool  // rows were changed
 }
 
 // Write runs fn and commits what it did; an error from fn undoes it and comes
@@ -95,18 +97,19 @@ func (s *Store) gather(first *write) []*write {
 func (s *Store) commit(conn *sql.Conn, prepared *statements, batch []*write) {
 	ctx := context.Background()
 	tx := &Tx{Queries: Queries{ctx: ctx, statements: prepared}, store: s}
-	if err := tx.exec(beginWrite); err != nil {
-		failAll(batch, err)
-		return
+	err := tx.control(beginWrite)
+	for i := 0; i < len(batch) && err == nil; i++ {
+		batch[i].err, err = tx.runOne(batch[i])
 	}
-	for _, w := range batch {
-		w.err = tx.runOne(w)
+	if err == nil {
+		err = tx.control("COMMIT")
 	}
-	if err := tx.exec("COMMIT"); err != nil {
-		if rollback := tx.exec("ROLLBACK"); rollback != nil {
-			err = errors.Join(err, rollback)
-		}
+	if err != nil {
+		_ = tx.control("ROLLBACK") // SQLite may have done so by itself
 		failAll(batch, err)
+	}
+	s.noteFailure(tx, batch)
+	if err != nil {
 		return
 	}
 	s.spent.Add(tx.spent)
@@ -115,28 +118,44 @@ func (s *Store) commit(conn *sql.Conn, prepared *statements, batch []*write) {
 	}
 }
 
-func (tx *Tx) runOne(w *write) (err error) {
+// noteFailure notes whether the file could be written, if there was something to write.
+func (s *Store) noteFailure(tx *Tx, batch []*write) {
+	failed := slices.ContainsFunc(batch, func(w *write) bool {
+		return errors.Is(w.err, ErrStorage) || errors.Is(w.err, ErrDamaged)
+	})
+	if failed || tx.wrote {
+		s.failing.Store(failed)
+	}
+}
+
+// runOne returns the write's own error, and what ends the whole transaction: SQLite
+// takes all of it back by itself where the disk is full, for instance. A savepoint
+// would then begin another transaction, and its release would commit that.
+func (tx *Tx) runOne(w *write) (err, fatal error) {
 	if w.ctx.Err() != nil {
-		return fmt.Errorf("write to database: %w", context.Cause(w.ctx))
+		return fmt.Errorf("write to database: %w", context.Cause(w.ctx)), nil
 	}
-	if err := tx.exec("SAVEPOINT one"); err != nil {
-		return err
+	if err := tx.control("SAVEPOINT one"); err != nil {
+		return err, err
 	}
-	spentBefore := tx.spent
+	spentBefore, wroteBefore := tx.spent, tx.wrote
 	defer func() {
 		// A panic must not take the writer, and with it every other caller, down.
 		if p := recover(); p != nil {
 			err = fmt.Errorf("write to database: panic: %v", p)
 		}
 		if err != nil {
-			tx.spent, tx.last = spentBefore, nil // read again: the rollback may take events back
-			err = errors.Join(err, tx.exec("ROLLBACK TO SAVEPOINT one"))
+			tx.spent, tx.wrote, tx.last = spentBefore, wroteBefore, nil // read again: the rollback may take events back
+			fatal = tx.control("ROLLBACK TO SAVEPOINT one")
 		}
-		if release := tx.exec("RELEASE SAVEPOINT one"); release != nil {
-			err = errors.Join(err, release)
+		if fatal == nil {
+			fatal = tx.control("RELEASE SAVEPOINT one")
+		}
+		if fatal != nil && err != nil {
+			fatal = errors.Join(err, fatal) // why the others fail with it
 		}
 	}()
-	return w.fn(tx)
+	return w.fn(tx), nil
 }
 
 func failAll(batch []*write, err error) {
@@ -147,6 +166,12 @@ func failAll(batch []*write, err error) {
 	}
 }
 
+// control runs a statement about the transaction.
+func (tx *Tx) control(query string) error {
+	_, err := tx.run(query)
+	return err
+}
+
 // exec runs a statement that changes something.
 func (tx *Tx) exec(query string, args ...any) error {
 	_, err := tx.change(query, args...)
@@ -155,19 +180,29 @@ func (tx *Tx) exec(query string, args ...any) error {
 
 // change runs a statement and returns how many rows it changed.
 func (tx *Tx) change(query string, args ...any) (int64, error) {
-	stmt, err := tx.statements.get(query)
+	result, err := tx.run(query, args...)
 	if err != nil {
 		return 0, err
 	}
+	changed, err := result.RowsAffected()
+	tx.wrote = tx.wrote || changed > 0
+	return changed, err
+}
+
+func (tx *Tx) run(query string, args ...any) (sql.Result, error) {
+	stmt, err := tx.statements.get(query)
+	if err != nil {
+		return nil, err
+	}
 	result, err := stmt.ExecContext(tx.ctx, args...)
 	if isDuplicate(err) {
-		return 0, ErrDuplicate
+		return nil, ErrDuplicate
 	}
 	if isInUse(err) {
-		return 0, ErrInUse
+		return nil, ErrInUse
 	}
 	if err != nil {
-		return 0, fmt.Errorf("write to database: %w", explain(err))
+		return nil, fmt.Errorf("write to database: %w", explain(err))
 	}
-	return result.RowsAffected()
+	return result, nil
 }

@@ -154,7 +154,7 @@ func (c *Client) explain(err error, m *member) error {
 		return &token.RefusedError{Message: a.message}
 	case a.status == http.StatusUnauthorized && !isClockError(err):
 		return fmt.Errorf("%w: the authority does not accept the key of workload %s (%w); "+
-			"it lost the workload, or a copy of %s is used elsewhere and has renewed the key: remove it and enrol anew with a fresh ticket",
+			"it lost the workload, as an authority does that was restored from a backup older than the workload or its key, or a copy of %s is used elsewhere and has renewed the key: remove it and enrol anew with a fresh ticket",
 			token.ErrNotEnrolled, m.enrolment.WorkloadID, err, c.config.StateDir)
 	}
 	return err

@@ -8,10 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
-	"syscall"
-	"time"
 
+	"github.com/lanyardhq/lanyard/internal/folderlock"
 	"github.com/lanyardhq/lanyard/internal/privatefile"
 )
 
@@ -27,14 +25,7 @@ const (
 // startAnew is the way out of a folder that cannot be used as it is.
 const startAnew = "restore it, or remove the folder and enrol anew with a fresh ticket"
 
-const (
-	folderMode = 0o700
-	lockMode   = 0o600
-
-	// lockWait lets a predecessor that is stopping let go of the folder.
-	lockWait  = 2 * time.Second
-	lockPause = 20 * time.Millisecond
-)
+const folderMode = 0o700
 
 // Enrolment is what the authority made of an enrolled workload.
 type Enrolment struct {
@@ -50,7 +41,7 @@ type Enrolment struct {
 // folder is a locked state folder. Nobody else uses it until close.
 type folder struct {
 	path string
-	lock *os.File
+	lock *folderlock.Lock
 }
 
 // openFolder makes the folder if need be, locks it and removes what an interrupted
@@ -59,51 +50,22 @@ func openFolder(ctx context.Context, path string) (*folder, error) {
 	if err := os.MkdirAll(path, folderMode); err != nil {
 		return nil, fmt.Errorf("make state folder: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, lockMode)
-	if err != nil {
-		return nil, fmt.Errorf("open lock of state folder: %w", err)
+	lock, err := folderlock.Take(ctx, filepath.Join(path, lockFile))
+	var held *folderlock.HeldError
+	if errors.As(err, &held) {
+		err = fmt.Errorf("%w; two processes cannot be one workload, give each its own folder", err)
 	}
-	if err := takeLock(ctx, lock); err != nil {
-		_ = lock.Close()
+	if err != nil {
 		return nil, fmt.Errorf("lock state folder %s: %w", path, err)
 	}
 	if err := privatefile.RemoveLeftovers(path); err != nil {
-		_ = lock.Close()
-		return nil, fmt.Errorf("clean state folder: %w", err)
+		return nil, errors.Join(fmt.Errorf("clean state folder: %w", err), lock.Release())
 	}
 	return &folder{path: path, lock: lock}, nil
 }
 
-// takeLock locks the file and notes there who has it.
-func takeLock(ctx context.Context, lock *os.File) error {
-	ctx, cancel := context.WithTimeout(ctx, lockWait)
-	defer cancel()
-	for {
-		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return err
-		}
-		select {
-		case <-time.After(lockPause):
-		case <-ctx.Done():
-			holder := make([]byte, 20)
-			n, _ := lock.ReadAt(holder, 0)
-			return fmt.Errorf("process %s uses it; two processes cannot be one workload, give each its own folder",
-				strings.TrimSpace(string(holder[:n])))
-		}
-	}
-	if err := lock.Truncate(0); err != nil {
-		return err
-	}
-	_, err := lock.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
-	return err
-}
-
 // close unlocks the folder.
-func (f *folder) close() error { return f.lock.Close() }
+func (f *folder) close() error { return f.lock.Release() }
 
 // enrolment returns what was enrolled from this folder, or nil if nothing was. It
 // is no secret, so that its owner may let others read it.

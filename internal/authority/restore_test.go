@@ -1,0 +1,492 @@
+package authority
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lestrrat-go/jwx/v2/jws"
+
+	"github.com/lanyardhq/lanyard/internal/admin/resource"
+	"github.com/lanyardhq/lanyard/internal/authority/store"
+)
+
+// backUp writes a backup of the authority, which runs.
+func (f *fixture) backUp() string {
+	f.t.Helper()
+	file := filepath.Join(f.t.TempDir(), "backup")
+	if _, err := WriteBackup(f.t.Context(), f.config, file, false); err != nil {
+		f.t.Fatal(err)
+	}
+	return file
+}
+
+// restore stops the authority, restores the backup over its database, and starts it
+// again.
+func (f *fixture) restore(file string, options RestoreOptions) Restored {
+	f.t.Helper()
+	f.stop()
+	options.Replace = true
+	done, err := Restore(f.t.Context(), f.config, file, options)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.serve(strings.TrimPrefix(f.base, "http://"))
+	f.readAdminToken()
+	return done
+}
+
+// signerOf is the kid in a token's header.
+func signerOf(t *testing.T, token string) string {
+	t.Helper()
+	message, err := jws.ParseString(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return message.Signatures()[0].ProtectedHeaders().KeyID()
+}
+
+func (f *fixture) ticket(name string) resource.Ticket {
+	f.t.Helper()
+	var shown resource.Ticket
+	f.send("GET", resource.TicketsPath+"/"+name, "Bearer "+f.admin, nil).decode(f.t, 200, &shown)
+	return shown
+}
+
+// TestRestoredKeysSignNoMore: security.md 18.
+func TestRestoredKeysSignNoMore(t *testing.T) {
+	for name, revoke := range map[string]bool{"retired": false, "revoked": true} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t)
+			m := f.enrol(f.createTicket(resource.TicketSpec{}).Ticket)
+			file, before := f.backUp(), f.storedKeys()
+			f.clock.Advance(time.Minute)
+			f.restore(file, RestoreOptions{RevokeKeys: revoke})
+			f.clock.Advance(time.Second)
+			signs := signerOf(t, tokenOf(t, m.idToken(nil)))
+			after := f.storedKeys()
+			if len(before) != 2 || len(after) != 4 {
+				t.Fatalf("keys %v, were %v", after, before)
+			}
+			for id, key := range after {
+				_, old := before[id]
+				want := []string{store.KeyActive, store.KeyNext}
+				if old {
+					want = []string{name}
+				}
+				if !slices.Contains(want, key.State) || f.isPublished(id) == (old && revoke) {
+					t.Errorf("key %s, old: %v, is %s, published: %v", id, old, key.State, f.isPublished(id))
+				}
+				if (key.State == store.KeyActive) != (signs == id) {
+					t.Errorf("%s signs, %s is %s", signs, id, key.State)
+				}
+				if old != (key.Sealed == "") {
+					t.Errorf("the private part of %s, old: %v, is there: %v", id, old, key.Sealed != "")
+				}
+			}
+		})
+	}
+}
+
+// storedKeys are the keys by their ids.
+func (f *fixture) storedKeys() map[string]store.SigningKey {
+	f.t.Helper()
+	keys, err := f.store.Read(f.t.Context()).SigningKeys(store.PurposeIDToken)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	byID := map[string]store.SigningKey{}
+	for _, key := range keys {
+		byID[key.ID] = key
+	}
+	return byID
+}
+
+// TestNothingSignedBeforeARestoreIsAccepted: security.md 18. What was used until then
+// is not known any more.
+func TestNothingSignedBeforeARestoreIsAccepted(t *testing.T) {
+	f := start(t)
+	ticket := f.createTicket(resource.TicketSpec{})
+	m := f.enrol(ticket.Ticket)
+	file := f.backUp()
+	bearer, registration := "Bearer "+m.assertion(), m.registration(ticket.Ticket)
+	f.send("POST", idTokenPath, bearer, nil).decode(t, 200, &idTokenResponse{})
+	f.send("POST", registerPath, "", registration).decode(t, 200, &registerResponse{})
+	f.clock.Advance(900 * time.Millisecond)
+	f.restore(file, RestoreOptions{})
+	refused := func(what string, a answer) {
+		t.Helper()
+		a.refused(t, 401)
+		if reason := f.events()[0].Reason; !strings.Contains(reason, "issued before a backup was restored at 2026-03-04T05:06:07Z") {
+			t.Errorf("%s: refused for %q", what, reason)
+		}
+	}
+	refused("recorded assertion", f.send("POST", idTokenPath, bearer, nil))
+	refused("recorded proof", f.send("POST", registerPath, "", registration))
+	refused("assertion of the same second", m.idToken(nil))
+	refused("proof of the same second", m.register(ticket.Ticket))
+	f.clock.Advance(100 * time.Millisecond)
+	m.idToken(nil).decode(t, 200, &idTokenResponse{})
+	m.register(ticket.Ticket).decode(t, 200, &registerResponse{})
+	refused("recorded assertion, later", f.send("POST", idTokenPath, bearer, nil))
+	f.restart()
+	refused("recorded assertion, after a restart", f.send("POST", idTokenPath, bearer, nil))
+}
+
+// TestRestoredTicketsAreClosed: security.md 18.
+func TestRestoredTicketsAreClosed(t *testing.T) {
+	f := start(t)
+	ticket := f.createTicket(resource.TicketSpec{MaxUses: 3, Tags: []string{"a"}})
+	inviting, _ := f.orchestrator()
+	f.declareFactory("ci", resource.TicketFactorySpec{Orchestrators: []string{inviting.id}})
+	early := f.enrol(ticket.Ticket)
+	file := f.backUp()
+	late := f.enrol(ticket.Ticket)
+	done := f.restore(file, RestoreOptions{})
+	f.clock.Advance(time.Second)
+	if done.TicketsClosed != 2 || !done.TakenAt.Equal(startTime) || !done.At.Equal(startTime) {
+		t.Errorf("restored %+v", done)
+	}
+	shown := f.ticket(ticket.Name)
+	if shown.Status.State != resource.StateClosed || shown.Spec.Enrolment != resource.EnrolmentClosed || shown.Spec.Status != resource.StatusActive ||
+		shown.Status.Closed != "restored from the backup of 2026-03-04T05:06:07Z" || shown.Status.Uses != 1 {
+		t.Errorf("ticket %+v", shown)
+	}
+
+	// A stranger learns nothing; the activity says why.
+	unknown := f.newMember().register("lyt_" + strings.Repeat("0", 32))
+	closed := f.newMember().register(ticket.Ticket)
+	if closed.status != 401 || closed.same() != unknown.same() {
+		t.Errorf("closed %s, unknown %s", closed.same(), unknown.same())
+	}
+	if e := f.events()[0]; e.Reason != "enrolment: the ticket is closed: restored from the backup of 2026-03-04T05:06:07Z" || e.TicketID != ticket.Name {
+		t.Errorf("activity %+v", e)
+	}
+
+	// Who was enrolled goes on, also by repeating its enrolment; who is not known does not.
+	early.idToken(nil).decode(t, 200, &idTokenResponse{})
+	var again registerResponse
+	early.register(ticket.Ticket).decode(t, 200, &again)
+	if again.WorkloadID != early.id {
+		t.Errorf("enrolled again as %s, was %s", again.WorkloadID, early.id)
+	}
+	late.idToken(nil).refused(t, 401)
+	late.register(ticket.Ticket).refused(t, 401)
+	f.enrol(inviting.mint("ci"))
+
+	// Another edit leaves it closed, and why; an administrator opens it.
+	path := resource.TicketsPath + "/" + ticket.Name
+	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"description":"x"}}`).decode(t, 200, &shown)
+	if shown.Status.Closed == "" || shown.Spec.Enrolment != resource.EnrolmentClosed {
+		t.Errorf("after an edit %+v", shown)
+	}
+	shown = resource.Ticket{}
+	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"enrolment":"open"}}`).decode(t, 200, &shown)
+	if shown.Status.Closed != "" || shown.Status.State != resource.StateActive {
+		t.Errorf("reopened %+v", shown)
+	}
+	f.enrol(ticket.Ticket)
+	f.setStatus(ticket, resource.StatusDeactivated)
+	early.idToken(nil).refused(t, 403)
+}
+
+// TestEnrolmentIsAControl that administrators set, also without a restore.
+func TestEnrolmentIsAControl(t *testing.T) {
+	f := start(t)
+	ticket := f.createTicket(resource.TicketSpec{Enrolment: resource.EnrolmentClosed})
+	f.newMember().register(ticket.Ticket).refused(t, 401)
+	if reason := f.events()[0].Reason; reason != "enrolment: the ticket is closed" {
+		t.Errorf("reason %q", reason)
+	}
+	path := resource.TicketsPath + "/" + ticket.Name
+	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"enrolment":"ajar"}}`).refused(t, 400)
+	// A declaration that does not name it, written before a restore say, opens nothing.
+	for method, body := range map[string]string{"PATCH": `{"spec":{"enrolment":null}}`, "PUT": `{"spec":{}}`} {
+		var shown resource.Ticket
+		f.send(method, path, "Bearer "+f.admin, body).decode(t, 200, &shown)
+		if shown.Status.State != resource.StateClosed {
+			t.Errorf("after %s %s: %+v", method, body, shown)
+		}
+	}
+	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"enrolment":"open"}}`).decode(t, 200, &ticket)
+	m := f.enrol(f.secrets[len(f.secrets)-1])
+	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"enrolment":"closed"}}`).decode(t, 200, &ticket)
+	if ticket.Status.State != resource.StateClosed || ticket.Status.Closed != "" {
+		t.Errorf("ticket %+v", ticket)
+	}
+	m.idToken(nil).decode(t, 200, &idTokenResponse{})
+}
+
+// TestARestoreIsInTheActivity, whose chain goes on from the backup's.
+func TestARestoreIsInTheActivity(t *testing.T) {
+	f := start(t)
+	f.createTicket(resource.TicketSpec{})
+	file, last := f.backUp(), f.allEvents()[0]
+	f.createTicket(resource.TicketSpec{})
+	f.clock.Advance(time.Minute)
+	f.restore(file, RestoreOptions{})
+	chain, err := f.store.VerifyEvents(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := f.allEvents()
+	i := slices.IndexFunc(events, func(e store.Event) bool { return e.Digest == last.Digest })
+	if i < 1 || chain.Sequence != events[0].Sequence {
+		t.Errorf("the backup's last event is not in the chain, which ends at %d", chain.Sequence)
+	}
+	e := events[0]
+	if e.Kind != kindRestore || !e.Allowed || !e.At.Equal(startTime.Add(time.Minute)) ||
+		!strings.Contains(e.Reason, "the backup of 2026-03-04T05:06:07Z, file ") || !strings.Contains(e.Reason, "tickets closed: 1, administrators' tokens removed: 1") {
+		t.Errorf("activity %+v", e)
+	}
+}
+
+// TestAdministratorsAfterARestore: a token that was revoked since the backup is not
+// back, and there is one to go on with.
+func TestAdministratorsAfterARestore(t *testing.T) {
+	f := start(t)
+	file, former := f.backUp(), f.admin
+	f.restore(file, RestoreOptions{})
+	f.send("GET", resource.TicketsPath, "Bearer "+former, nil).refused(t, 401)
+	f.createTicket(resource.TicketSpec{})
+	aside, err := filepath.Glob(f.AdminTokenFile() + ".replaced-*")
+	if err != nil || len(aside) != 1 {
+		t.Errorf("set aside: %v, %v", aside, err)
+	}
+
+	f.stop()
+	if done, err := Restore(t.Context(), f.config, file, RestoreOptions{Replace: true, KeepAdminTokens: true}); err != nil || done.AdminTokenFile != "" {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	f.serve(strings.TrimPrefix(f.base, "http://"))
+	f.send("GET", resource.TicketsPath, "Bearer "+f.admin, nil).refused(t, 401)
+	f.send("GET", resource.TicketsPath, "Bearer "+former, nil).decode(t, 200, &struct{}{})
+}
+
+// TestARestoreThatWasCutOff is one that did not begin, or one that the next start
+// finishes, wherever that was.
+func TestARestoreThatWasCutOff(t *testing.T) {
+	f := start(t)
+	ticket := f.createTicket(resource.TicketSpec{})
+	file := f.backUp()
+	f.createTicket(resource.TicketSpec{})
+	newest := f.allEvents()[0].Digest
+	// As a crash leaves it: what was written last is in the log only.
+	crashed := map[string][]byte{}
+	for _, name := range []string{databaseFile, databaseFile + "-wal", boxKeyFile, adminTokenFile} {
+		content, err := os.ReadFile(filepath.Join(f.config.DataDir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		crashed[name] = content
+	}
+	f.stop()
+	database, wal := databaseFile, databaseFile+"-wal"
+	cases := []struct {
+		name     string
+		decided  bool
+		moved    []string // to where they are set aside
+		placed   bool     // the database
+		token    string   // "aside", "placed", or ""
+		restored bool
+	}{
+		{name: "before it was decided"},
+		{name: "once it was", decided: true, restored: true},
+		{name: "database set aside", decided: true, moved: []string{database}, restored: true},
+		{name: "and its log", decided: true, moved: []string{database, wal}, restored: true},
+		{name: "database placed", decided: true, moved: []string{database, wal}, placed: true, restored: true},
+		{name: "token set aside", decided: true, moved: []string{database, wal}, placed: true, token: "aside", restored: true},
+		{name: "token placed", decided: true, moved: []string{database, wal}, placed: true, token: "placed", restored: true},
+	}
+	for _, tt := range cases {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newFixture(t, f.clock, f.logs)
+			g.config = f.config
+			g.config.DataDir, g.config.URL = filepath.Join(t.TempDir(), "data"), ""
+			g.config.AdminTokenFile = filepath.Join(g.config.DataDir, adminTokenFile)
+			if err := os.Mkdir(g.config.DataDir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			for name, content := range crashed {
+				if err := os.WriteFile(filepath.Join(g.config.DataDir, name), content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			g.prepareRestore(file)
+			if tt.decided {
+				g.cutOff(tt.moved, tt.placed, tt.token)
+			}
+			g.serve("127.0.0.1:0")
+			defer g.stop()
+			g.readAdminToken()
+			f.secrets = append(f.secrets, g.admin)
+			if state := g.ticket(ticket.Name).Status.State; (state == resource.StateClosed) != tt.restored {
+				t.Errorf("the ticket is %s", state)
+			}
+			g.wantAside(tt.restored, crashed, newest)
+			if _, err := g.store.VerifyEvents(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if left, err := unfinishedRestore(g.config.DataDir); left != "" || err != nil {
+				t.Errorf("left: %s, %v", left, err)
+			}
+		})
+	}
+}
+
+// prepareRestore is a restore up to where it would be decided.
+func (f *fixture) prepareRestore(file string) {
+	f.t.Helper()
+	config, err := f.config.withStorageDefaults()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	r := restore{config: config, folder: filepath.Join(config.DataDir, restoringFolder)}
+	if err := r.prepare(f.t.Context(), file); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// cutOff decides the restore and does the first steps of what follows.
+func (f *fixture) cutOff(moved []string, placed bool, token string) {
+	f.t.Helper()
+	dir := f.config.DataDir
+	if err := decideRestore(dir, f.clock.Now()); err != nil {
+		f.t.Fatal(err)
+	}
+	when := f.clock.Now().Format(restoreTime)
+	decided, aside := filepath.Join(dir, restoredPrefix+when), filepath.Join(dir, replacedPrefix+when)
+	move := func(from, to string) {
+		f.t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o700), os.Rename(from, to)); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	for _, name := range moved {
+		move(filepath.Join(dir, name), filepath.Join(aside, name))
+	}
+	if placed {
+		move(filepath.Join(decided, databaseFile), filepath.Join(dir, databaseFile))
+	}
+	if token != "" {
+		move(f.config.AdminTokenFile, f.config.AdminTokenFile+"."+replacedPrefix+when)
+	}
+	if token == "placed" {
+		if err := os.Link(filepath.Join(decided, adminTokenFile), f.config.AdminTokenFile); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+// wantAside looks whether the former database was set aside, with what was in its log
+// only, or is still in its place.
+func (f *fixture) wantAside(aside bool, former map[string][]byte, newest string) {
+	f.t.Helper()
+	folders, err := filepath.Glob(filepath.Join(f.config.DataDir, replacedPrefix+"*"))
+	if err != nil || (len(folders) == 1) != aside {
+		f.t.Fatalf("set aside: %v, %v", folders, err)
+	}
+	if !aside {
+		if got := f.allEvents()[0].Digest; got != newest {
+			f.t.Errorf("the database lost its newest event")
+		}
+		return
+	}
+	s, err := store.Open(f.t.Context(), filepath.Join(folders[0], databaseFile))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer s.Close()
+	if events, err := s.Read(f.t.Context()).Events(1); err != nil || len(events) != 1 || events[0].Digest != newest {
+		f.t.Errorf("the database that was set aside lost its newest event: %v", err)
+	}
+	token, err := os.ReadFile(f.config.AdminTokenFile + "." + filepath.Base(folders[0]))
+	if err != nil || string(token) != string(former[adminTokenFile]) {
+		f.t.Errorf("the token that was set aside: %v", err)
+	}
+}
+
+// TestARefusedRestoreChangesNothing: see backup.txtar for the messages.
+func TestARefusedRestoreChangesNothing(t *testing.T) {
+	f := start(t)
+	f.createTicket(resource.TicketSpec{})
+	file := f.backUp()
+	f.stop()
+	tampered := filepath.Join(t.TempDir(), "tampered")
+	copyOf(t, file, tampered)
+	rawExecAt(t, tampered, "DROP TRIGGER events_no_update", "UPDATE events SET reason = 'x' WHERE seq = 2")
+	newer := filepath.Join(t.TempDir(), "newer")
+	copyOf(t, file, newer)
+	rawExecAt(t, newer, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)")
+	format := filepath.Join(t.TempDir(), "format")
+	copyOf(t, file, format)
+	rawExecAt(t, format, "PRAGMA user_version = 2")
+	for name, tt := range map[string]struct {
+		file, says string
+		change     func(*Config)
+		options    RestoreOptions
+	}{
+		"over a database":      {file: file, says: "--replace", options: RestoreOptions{}},
+		"changed activity":     {file: tampered, says: "the activity was changed", options: RestoreOptions{Replace: true}},
+		"newer schema":         {file: newer, says: "use the newer program", options: RestoreOptions{Replace: true}},
+		"newer format":         {file: format, says: "its format has version 2", options: RestoreOptions{Replace: true}},
+		"key of another":       {file: file, says: "LANYARD_KEY_ENCRYPTION_KEY", options: RestoreOptions{Replace: true}, change: func(c *Config) { c.KeyEncryptionKey = strings.Repeat("A", 43) + "=" }},
+		"key file not there":   {file: file, says: "/nowhere (LANYARD_KEY_ENCRYPTION_KEY_FILE)", options: RestoreOptions{Replace: true}, change: func(c *Config) { c.KeyEncryptionKeyFile = "/nowhere" }},
+		"no data folder named": {file: file, says: "LANYARD_DATA_DIR", options: RestoreOptions{Replace: true}, change: func(c *Config) { c.DataDir = "" }},
+		"unknown algorithm":    {file: file, says: "LANYARD_SIGNING_ALGORITHM", options: RestoreOptions{Replace: true}, change: func(c *Config) { c.SigningAlgorithm = "HS256" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := f.config
+			if tt.change != nil {
+				tt.change(&config)
+			}
+			before := folderContent(t, f.config.DataDir)
+			_, err := Restore(t.Context(), config, tt.file, tt.options)
+			if err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("error %v, want %q", err, tt.says)
+			}
+			if after := folderContent(t, f.config.DataDir); after != before {
+				t.Errorf("the folder holds %s, it held %s", after, before)
+			}
+		})
+	}
+}
+
+func copyOf(t *testing.T, from, to string) {
+	t.Helper()
+	content, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// folderContent is a text that is equal as long as no file is changed; of the lock it
+// is that there is one.
+func folderContent(t *testing.T, dir string) string {
+	t.Helper()
+	var text strings.Builder
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			text.WriteString(path + "\n")
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if entry.Name() == lockFile {
+			content = nil
+		}
+		text.WriteString(path + " " + string(content) + "\n")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text.String()
+}
