@@ -2,7 +2,6 @@ package authority
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -36,6 +35,9 @@ func WriteBackup(ctx context.Context, config Config, file string, overwrite bool
 	if err != nil {
 		return Backup{}, err
 	}
+	if exists(file) && !overwrite {
+		return Backup{}, fmt.Errorf("back up: %s: %w; name another file, or say --overwrite", file, fs.ErrExist)
+	}
 	var written store.Backup
 	made := Backup{KeyEncryptionKey: config.whereTheKeyIs()}
 	write := privatefile.CreateBy
@@ -52,9 +54,6 @@ func WriteBackup(ctx context.Context, config Config, file string, overwrite bool
 		}
 		return err
 	})
-	if errors.Is(err, fs.ErrExist) {
-		err = fmt.Errorf("%w; name another file, or say --overwrite", err)
-	}
 	made.TakenAt, made.LastEvent = written.TakenAt, written.Events.Sequence
 	return made, err
 }
@@ -77,11 +76,16 @@ func databaseToBackUp(dir string) (string, error) {
 
 // whereTheKeyIs says what has to be kept besides a backup.
 func (c Config) whereTheKeyIs() string {
-	path := filepath.Join(c.DataDir, boxKeyFile)
-	if c.KeyEncryptionKey == "" && c.KeyEncryptionKeyFile == "" && !exists(path) {
-		return "what the authority is started with as LANYARD_KEY_ENCRYPTION_KEY or LANYARD_KEY_ENCRYPTION_KEY_FILE"
+	byDefault := filepath.Join(c.DataDir, boxKeyFile)
+	switch {
+	case c.KeyEncryptionKey != "":
+		return "the value of LANYARD_KEY_ENCRYPTION_KEY"
+	case c.KeyEncryptionKeyFile != "":
+		return "the file " + c.KeyEncryptionKeyFile
+	case exists(byDefault):
+		return "the file " + byDefault
 	}
-	return c.whereTheKeyBelongs()
+	return "what the authority is started with as LANYARD_KEY_ENCRYPTION_KEY or LANYARD_KEY_ENCRYPTION_KEY_FILE"
 }
 
 // whereTheKeyBelongs says where the key-encryption key is looked for.

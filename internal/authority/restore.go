@@ -70,6 +70,9 @@ func Restore(ctx context.Context, config Config, file string, options RestoreOpt
 	if err := checkOwner(config.DataDir); err != nil {
 		return Restored{}, err
 	}
+	if err := checkTokenFolder(config, options); err != nil {
+		return Restored{}, err
+	}
 	lock, err := openDataFolder(ctx, config.DataDir)
 	if err != nil {
 		return Restored{}, err
@@ -114,6 +117,23 @@ func checkOwner(dir string) error {
 	}
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
 		return fmt.Errorf("restore: %s belongs to user id %d: run this as that user, so that the authority can read what it makes", dir, owner.Uid)
+	}
+	return nil
+}
+
+// checkTokenFolder refuses what would be found out only once the restore is decided:
+// that the new administrator's token cannot be written where it belongs.
+func checkTokenFolder(config Config, options RestoreOptions) error {
+	dir := filepath.Dir(config.AdminTokenFile)
+	if options.KeepAdminTokens || dir == filepath.Clean(config.DataDir) {
+		return nil // the data folder is checked by its lock
+	}
+	probe, err := os.CreateTemp(dir, ".probe-*")
+	if err == nil {
+		err = errors.Join(probe.Close(), os.Remove(probe.Name()))
+	}
+	if err != nil {
+		return fmt.Errorf("restore: the new administrator's token cannot be written: %w; name another file with LANYARD_ADMIN_TOKEN_FILE, or say --keep-admin-tokens", err)
 	}
 	return nil
 }

@@ -339,6 +339,20 @@ func TestARestoreThatWasCutOff(t *testing.T) {
 	}
 }
 
+// TestAFolderThatIsNoRestoreIsLeftAlone: the agent's state may be in the same folder.
+func TestAFolderThatIsNoRestoreIsLeftAlone(t *testing.T) {
+	f := start(t)
+	f.stop()
+	file := filepath.Join(f.config.DataDir, restoredPrefix+"billing", "key.pem")
+	if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("key"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	f.serve(strings.TrimPrefix(f.base, "http://"))
+	if content, err := os.ReadFile(file); err != nil || string(content) != "key" {
+		t.Errorf("%q, %v", content, err)
+	}
+}
+
 // prepareRestore is a restore up to where it would be decided.
 func (f *fixture) prepareRestore(file string) {
 	f.t.Helper()
@@ -437,6 +451,7 @@ func TestARefusedRestoreChangesNothing(t *testing.T) {
 		"newer format":         {file: format, says: "its format has version 2", options: RestoreOptions{Replace: true}},
 		"key of another":       {file: file, says: "LANYARD_KEY_ENCRYPTION_KEY", options: RestoreOptions{Replace: true}, change: func(c *Config) { c.KeyEncryptionKey = strings.Repeat("A", 43) + "=" }},
 		"key file not there":   {file: file, says: "/nowhere (LANYARD_KEY_ENCRYPTION_KEY_FILE)", options: RestoreOptions{Replace: true}, change: func(c *Config) { c.KeyEncryptionKeyFile = "/nowhere" }},
+		"no place for a token": {file: file, says: "LANYARD_ADMIN_TOKEN_FILE", options: RestoreOptions{Replace: true}, change: func(c *Config) { c.AdminTokenFile = "/sys/token" }},
 		"no data folder named": {file: file, says: "LANYARD_DATA_DIR", options: RestoreOptions{Replace: true}, change: func(c *Config) { c.DataDir = "" }},
 		"unknown algorithm":    {file: file, says: "LANYARD_SIGNING_ALGORITHM", options: RestoreOptions{Replace: true}, change: func(c *Config) { c.SigningAlgorithm = "HS256" }},
 	} {

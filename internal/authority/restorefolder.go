@@ -32,7 +32,9 @@ func unfinishedRestore(dir string) (string, error) {
 		return "", fmt.Errorf("look for a restore that was cut off: %w", err)
 	}
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), restoredPrefix) {
+		// The folder may hold what is not ours.
+		when, found := strings.CutPrefix(entry.Name(), restoredPrefix)
+		if _, err := time.Parse(restoreTime, when); found && err == nil {
 			return filepath.Join(dir, entry.Name()), nil
 		}
 	}

@@ -55,7 +55,7 @@ func (w *world) startWorkload(folder, port, ticket string) workload {
 	w.t.Helper()
 	started := workload{w: w, port: port}
 	started.process = startProcess(w.t, lab.Place{Cgroup: w.services, Net: w.net, Files: w.files}, folder, w.runCommand(folder, port, ticket))
-	started.waitForLog(w.t, "ID token is ready")
+	started.waitForLog(w.t, `msg="ID token is ready"`)
 	return started
 }
 

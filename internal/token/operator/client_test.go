@@ -169,7 +169,7 @@ func TestBadTickets(t *testing.T) {
 		change  func(*ticket)
 		words   []string
 	}{
-		"wrong":       {"tkt-unknown", nil, []string{"wrong, expired, used up or deactivated"}},
+		"wrong":       {"tkt-unknown", nil, []string{"wrong, expired, used up, closed or deactivated"}},
 		"expired":     {goodTicket, func(k *ticket) { k.expired = true }, []string{"expired"}},
 		"used up":     {goodTicket, func(k *ticket) { k.uses = 0 }, []string{"used up"}},
 		"deactivated": {goodTicket, func(k *ticket) { k.deactivated = true }, []string{"deactivated"}},

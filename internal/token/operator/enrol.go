@@ -165,7 +165,7 @@ func (c *Client) explainRefusal(err error) error {
 		if c.config.TicketFile != "" {
 			ticket += " in " + c.config.TicketFile
 		}
-		hint = ticket + " may be wrong, expired, used up or deactivated, or this host's address not allowed; " +
+		hint = ticket + " may be wrong, expired, used up, closed or deactivated, or this host's address not allowed; " +
 			"the authority's activity says which"
 	}
 	refused := fmt.Errorf("%w: enrolment at %s refused: %w; %s", token.ErrNotEnrolled, c.config.Base, err, hint)
