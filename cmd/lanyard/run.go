@@ -109,6 +109,9 @@ func (s *runSettings) config(stderr io.Writer) (client.Config, error) {
 	if err != nil {
 		return client.Config{}, err
 	}
+	if s.KeyMaxAge < 0 {
+		return client.Config{}, fmt.Errorf("--key-max-age %s is negative; write how old a key may become, like 720h, or 0 for ever", s.KeyMaxAge)
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		return client.Config{}, fmt.Errorf("find name of this host: %w", err)

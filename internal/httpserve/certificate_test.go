@@ -222,3 +222,26 @@ func expiry(t *testing.T, client *http.Client, address string) time.Time {
 	}
 	return response.TLS.PeerCertificates[0].NotAfter
 }
+
+// TestProtocols: HTTP/2 where both sides have it, and nothing older than TLS 1.2.
+func TestProtocols(t *testing.T) {
+	pair := newPair(t, thisYear)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pair.Certificate)
+	address := serve(t, Config{Handler: http.HandlerFunc(welcome), Certificate: load(t, pair)})
+	modern := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}}
+	defer modern.CloseIdleConnections()
+	response, err := modern.Get("https://" + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.ProtoMajor != 2 || response.TLS.Version != tls.VersionTLS13 {
+		t.Errorf("spoke %s over %s", response.Proto, tls.VersionName(response.TLS.Version))
+	}
+	old := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+	if conn, err := tls.Dial("tcp", address, old); err == nil {
+		_ = conn.Close()
+		t.Error("spoke TLS 1.1")
+	}
+}
