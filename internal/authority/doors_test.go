@@ -72,6 +72,7 @@ func newHall(f *fixture) *hall {
 	var viewer resource.AdminToken
 	f.send("POST", resource.AdminTokensPath, "Bearer "+f.admin, `{"spec":{"role":"viewer"}}`).decode(f.t, 201, &viewer)
 	h.viewer = viewer.Token
+	f.secrets = append(f.secrets, viewer.Token)
 	return h
 }
 
