@@ -50,7 +50,6 @@ func texts(n int) []string {
 
 // Rules that several members are under.
 var (
-	optional        = rule{}
 	descriptionRule = rule{empty: true, beyond: []any{text(maxDescription + 1), "a\nb", "\x1b[31m"}}
 	statusRule      = rule{empty: true, beyond: []any{"gone", "Active", text(1000)}}
 	expiryRule      = rule{beyond: []any{"tomorrow", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00Z", "9999-01-01T00:00:00Z", text(1000)}}

@@ -266,10 +266,10 @@ func TestEveryMemberOfEveryRequest(t *testing.T) {
 			f.accepts(t, form, "as it should be", render(form.body()), nil)
 			for _, path := range members("", form.body(), form.rules) {
 				object, name := holderOf(form.body(), path)
-				for i, m := range form.mutations(path, object[name]) {
+				for i := range form.mutations(path, object[name]) {
 					body := form.body() // anew: proofs and names are good for one request
 					object, name := holderOf(body, path)
-					m = form.mutations(path, object[name])[i]
+					m := form.mutations(path, object[name])[i]
 					m.change(object, name)
 					what := path + " " + m.what
 					count++
