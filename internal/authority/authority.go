@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/authority/jose"
@@ -48,7 +49,7 @@ type Authority struct {
 	activity *activity
 	streams  *streams
 	metrics  *metrics
-	document document
+	document func() (document, error) // made when it is first asked for
 	handler  http.Handler
 
 	certificate *httpserve.Certificate // nil without TLS
@@ -110,6 +111,9 @@ func New(config Config) (*Authority, error) {
 	if certificate != nil {
 		a.metrics.observeCertificate(certificate.Expires)
 	}
+	served := a.routes()
+	a.document = sync.OnceValues(func() (document, error) { return a.describe(served.kinds) })
+	a.handler = a.serveRoutes(served)
 	go a.upkeep(ctx)
 	return a, nil
 }
@@ -151,15 +155,7 @@ func (a *Authority) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.ensureAdminToken(ctx); err != nil {
-		return err
-	}
-	served := a.routes()
-	if a.document, err = a.describe(served); err != nil {
-		return err
-	}
-	a.handler = a.serveRoutes(served)
-	return nil
+	return a.ensureAdminToken(ctx)
 }
 
 // openBox opens the configured key-encryption key, or the one in the data folder,

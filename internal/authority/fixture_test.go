@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -138,9 +139,7 @@ func (f *fixture) serve(address string) {
 	if f.Authority, err = New(f.config); err != nil {
 		f.t.Fatal(err)
 	}
-	if f.promise, err = openapitest.Parse(f.document.text); err != nil {
-		f.t.Fatal(err)
-	}
+	f.promise = f.promised()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Serve(ctx, listener) }()
@@ -153,6 +152,35 @@ func (f *fixture) serve(address string) {
 			f.t.Errorf("Close: %v", err)
 		}
 	})
+}
+
+// promises are documents that were parsed, by what of the configuration matters to whom
+// a path belongs.
+var promises sync.Map
+
+// promised is what the authority's document says of its paths.
+func (f *fixture) promised() *openapitest.Document {
+	f.t.Helper()
+	key := [...]string{pathOf(f.config.URL), pathOf(f.config.Issuer), strconv.FormatBool(f.config.Issuer != "")}
+	if known, there := promises.Load(key); there {
+		return known.(*openapitest.Document)
+	}
+	document, err := openapitest.Parse(f.describedBy().text)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	promises.Store(key, document)
+	return document
+}
+
+// describedBy is the authority's own document.
+func (f *fixture) describedBy() document {
+	f.t.Helper()
+	made, err := f.document()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return made
 }
 
 // watchedClient keeps no connections: one that was dialled ahead and not used would
