@@ -99,7 +99,7 @@ func newActivityPrinter(w io.Writer, output *outputFlag) func(resource.Activity)
 		encoder.SetEscapeHTML(false)
 		return func(a resource.Activity) error { return encoder.Encode(a) }
 	}
-	const columns = "%8s  %-25s  %-7s  %-18s  %-15s  %s\n"
+	const columns = "%8s  %-25s  %-7s  %-21s  %-15s  %s\n"
 	fmt.Fprintf(w, columns, "SEQUENCE", "TIME", "OUTCOME", "KIND", "SOURCE", "WHAT")
 	return func(a resource.Activity) error {
 		_, err := fmt.Fprintf(w, columns, fmt.Sprint(a.Sequence), a.At.Local().Format(time.RFC3339), a.Outcome, a.Kind, orDash(a.Source), what(a))

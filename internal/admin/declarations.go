@@ -100,7 +100,8 @@ func declared(word, name string, spec map[string]any) (Declared, error) {
 		return Declared{}, errors.New("name is missing")
 	}
 	if spec == nil {
-		spec = map[string]any{}
+		// Taken for an empty one it would make everything its default.
+		return Declared{}, errors.New("spec is missing; for a resource of defaults alone say spec: {}")
 	}
 	data, err := json.Marshal(spec)
 	if err != nil {

@@ -12,10 +12,10 @@ func TestReadDeclarations(t *testing.T) {
 		want []string
 	}{
 		"one":             {"kind: Ticket\nname: a\nspec:\n  tags: [x]\n", []string{`Ticket a {"tags":["x"]}`}},
-		"several":         {"kind: Ticket\nname: a\n---\n\n---\nkind: AdminToken\nname: b\nspec: {role: viewer}\n---\n", []string{"Ticket a {}", `AdminToken b {"role":"viewer"}`}},
-		"empty first":     {"---\n---\n# c\n--- # d\nkind: Ticket\nname: a\n...\n---\n{kind: Ticket, name: b}", []string{"Ticket a {}", "Ticket b {}"}},
+		"several":         {"kind: Ticket\nname: a\nspec: {}\n---\n\n---\nkind: AdminToken\nname: b\nspec: {role: viewer}\n---\n", []string{"Ticket a {}", `AdminToken b {"role":"viewer"}`}},
+		"empty first":     {"---\n---\n# c\n--- # d\nkind: Ticket\nname: a\nspec: {}\n...\n---\n{kind: Ticket, name: b, spec: {}}", []string{"Ticket a {}", "Ticket b {}"}},
 		"marker in text":  {"kind: Ticket\nname: a\nspec:\n  description: |\n    ---\n    x\n", []string{`Ticket a {"description":"---\nx\n"}`}},
-		"line ends":       {"kind: Ticket\r\nname: a\r\n---\r\nkind: Ticket\r\nname: b\r\n", []string{"Ticket a {}", "Ticket b {}"}},
+		"line ends":       {"kind: Ticket\r\nname: a\r\nspec: {}\r\n---\r\nkind: Ticket\r\nname: b\r\nspec: {}\r\n", []string{"Ticket a {}", "Ticket b {}"}},
 		"JSON":            {`{"kind":"Ticket","name":"a","spec":{"max_uses":3}}`, []string{`Ticket a {"max_uses":3}`}},
 		"nothing":         {"", nil},
 		"only a comment":  {"# nothing\n", nil},
@@ -39,11 +39,13 @@ func TestReadDeclarationsSaysWhatIsWrong(t *testing.T) {
 	for name, tt := range map[string]struct{ text, says string }{
 		"no YAML":        {"kind: [hunter2", "f.yaml"},
 		"unknown member": {"kind: Ticket\nname: a\nspecs: {content: hunter2}\n", "f.yaml:3:1"},
-		"in the second":  {"kind: Ticket\nname: a\n---\nkind: Ticket\nname: b\nspecs: {content: hunter2}\n", "f.yaml:6:1"},
+		"in the second":  {"kind: Ticket\nname: a\nspec: {}\n---\nkind: Ticket\nname: b\nspecs: {content: hunter2}\n", "f.yaml:7:1"},
 		"twice":          {"kind: Ticket\nname: a\nname: hunter2\n", "f.yaml:3"},
+		"no spec":        {"kind: Ticket\nname: a\n", "document 1: spec is missing"},
+		"empty spec":     {"kind: Ticket\nname: a\nspec:\n", "document 1: spec is missing"},
 		"spec a text":    {"kind: Ticket\nname: a\nspec: hunter2\n", "f.yaml:3"},
 		"kind":           {"kind: tickets\nname: a\n", "document 1"},
-		"no kind":        {"kind: Ticket\nname: a\n---\nname: a\n", "document 2"},
+		"no kind":        {"kind: Ticket\nname: a\nspec: {}\n---\nname: a\n", "document 2"},
 		"no name":        {"kind: Ticket\n", "name is missing"},
 		"too long":       {"# " + strings.Repeat("a", maxDeclarations), "longer than"},
 	} {

@@ -72,6 +72,7 @@ func keyRules(rules map[string]rule) map[string]rule {
 		"jwk.use":     {empty: true, beyond: []any{"enc", "SIG"}},
 		"jwk.kid":     {empty: true},
 		"jwk.key_ops": {beyond: []any{[]string{"sign"}, []string{"verify", "sign"}, []string{"encrypt"}, []string{""}}},
+		"jwk.ext":     {},
 		"proof":       {required: true, beyond: []any{text(9000)}},
 	})
 	return rules
@@ -83,7 +84,7 @@ func (m *member) keyMembers() map[string]any {
 	if err := json.Unmarshal([]byte(m.public.JWK()), &key); err != nil {
 		m.f.t.Fatal(err)
 	}
-	maps.Copy(key, map[string]any{"alg": "ES256", "use": "sig", "kid": "mine", "key_ops": []string{"verify"}})
+	maps.Copy(key, map[string]any{"alg": "ES256", "use": "sig", "kid": "mine", "key_ops": []string{"verify"}, "ext": true})
 	return key
 }
 

@@ -87,6 +87,7 @@ func wrongTypes(value any) []any {
 	all := map[string][]any{
 		"string": {7, 1.5, true, []string{}, []string{"x"}, map[string]any{}},
 		"number": {"7", "", true, 1.5, verbatim("1e30"), verbatim("9223372036854775808"), -1, []int{}, map[string]any{}},
+		"bool":   {"true", "", 1, 0, []bool{}, map[string]any{}},
 		"list":   {"x", "", 7, true, map[string]any{}, []int{7}, []bool{true}, []any{nil}, [][]string{{}}, []any{map[string]any{}}},
 		"object": {"x", "", 7, true, []string{}, []any{map[string]any{}}},
 	}
@@ -95,6 +96,8 @@ func wrongTypes(value any) []any {
 		return all["string"]
 	case int:
 		return all["number"]
+	case bool:
+		return all["bool"]
 	case []string:
 		return append(all["list"], append(slices.Clone(value), value[0])) // and none twice
 	}

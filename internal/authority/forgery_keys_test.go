@@ -101,7 +101,7 @@ func offeredKeys(t *testing.T, good *member) map[string]offered {
 	bent("a point of another curve", map[string]any{"x": described(t, &p384.PublicKey)["x"], "y": described(t, &p384.PublicKey)["y"]})
 	bent("another curve's name", map[string]any{"crv": "P-384"})
 	bent("a private member that is null", map[string]any{"d": nil})
-	for _, name := range []string{"d", "k", "p", "x5u", "x5c", "x5t", "jku", "oth", "ext"} {
+	for _, name := range []string{"d", "k", "p", "x5u", "x5c", "x5t", "jku", "oth"} {
 		bent("with the member "+name, map[string]any{name: "AAAA"})
 	}
 	return all

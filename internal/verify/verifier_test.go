@@ -231,6 +231,23 @@ func TestWithoutKeys(t *testing.T) {
 	}
 }
 
+// Keys are not fetched from where another server points to.
+func TestKeysAreNotFetchedFromElsewhere(t *testing.T) {
+	i := newIssuer(t)
+	pointing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, i.url, http.StatusFound)
+	}))
+	defer pointing.Close()
+	client, err := NewClient("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := i.verifier(t, func(c *Config) { c.KeysURL, c.Client = pointing.URL, client })
+	if _, err := v.Verify(t.Context(), sign(t, i.key, jwa.ES256, i.key, claims(nil))); !errors.Is(err, ErrKeys) {
+		t.Errorf("error %v, want ErrKeys", err)
+	}
+}
+
 // A key that the issuer begins to use is fetched at once, but strangers cannot have
 // us fetch again and again.
 func TestUnknownKeysAreLookedForOnceAMinute(t *testing.T) {

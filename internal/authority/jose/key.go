@@ -55,6 +55,7 @@ type jwkMembers struct {
 	Use       string   `json:"use"`
 	KeyID     string   `json:"kid"`
 	KeyOps    []string `json:"key_ops"`
+	Ext       bool     `json:"ext"` // of exports by the Web Cryptography API; it says nothing of a public key
 }
 
 // ParsePublicKey reads a workload's key: a JWK (RFC 7517) that holds an EC P-256
