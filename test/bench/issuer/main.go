@@ -49,6 +49,7 @@ func run(ctx context.Context, data, listen, pairs string, each int) (err error) 
 	debug.SetGCPercent(authority.GCPercent) // as lanyard authority does
 	server, err := authority.New(authority.Config{
 		DataDir: data, URL: "http://" + listen, RatePerSecond: unlimited, RateBurst: unlimited,
+		WorkloadRatePerSecond: unlimited, WorkloadRateBurst: unlimited,
 	})
 	if err != nil {
 		return err
