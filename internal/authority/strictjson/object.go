@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // MaxMembers bounds the members of one object.
@@ -30,32 +32,29 @@ func Object(data []byte) (map[string]json.RawMessage, error) {
 	if isDeep(data) {
 		return nil, fmt.Errorf("parse JSON: nested deeper than %d", MaxDepth)
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if err := expectDelim(dec, '{'); err != nil {
+	dec := jsontext.NewDecoder(bytes.NewReader(data))
+	if err := expectKind(dec, '{'); err != nil {
 		return nil, err
 	}
 	members := make(map[string]json.RawMessage)
-	for dec.More() {
+	for dec.PeekKind() != '}' {
+		if len(members) == MaxMembers {
+			return nil, fmt.Errorf("parse JSON: more than %d members", MaxMembers)
+		}
 		name, err := memberName(dec)
 		if err != nil {
 			return nil, err
 		}
-		if _, twice := members[name]; twice {
-			return nil, fmt.Errorf("parse JSON: member %s occurs twice", quote(name))
+		value, err := dec.ReadValue()
+		if err != nil {
+			return nil, fmt.Errorf("parse JSON: value of member %s is not valid%s", quote(name), twice(err))
 		}
-		if len(members) == MaxMembers {
-			return nil, fmt.Errorf("parse JSON: more than %d members", MaxMembers)
-		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, fmt.Errorf("parse JSON: value of member %s is not valid", quote(name))
-		}
-		members[name] = value
+		members[name] = json.RawMessage(value.Clone())
 	}
-	if err := expectDelim(dec, '}'); err != nil {
+	if err := expectKind(dec, '}'); err != nil {
 		return nil, err
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("parse JSON: something follows the object")
 	}
 	return members, nil
@@ -170,24 +169,42 @@ func isDeep(data []byte) bool {
 	return false
 }
 
-func expectDelim(dec *json.Decoder, want json.Delim) error {
-	tok, err := dec.Token()
-	if err != nil || tok != want {
+func expectKind(dec *jsontext.Decoder, want jsontext.Kind) error {
+	token, err := dec.ReadToken()
+	if err != nil || token.Kind() != want {
 		return errors.New("parse JSON: not one complete object")
 	}
 	return nil
 }
 
-func memberName(dec *json.Decoder) (string, error) {
-	tok, err := dec.Token()
-	if err != nil {
+func memberName(dec *jsontext.Decoder) (string, error) {
+	token, err := dec.ReadToken()
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return "", fmt.Errorf("parse JSON: member %s occurs twice", quote(duplicate(err)))
+	case errors.Is(err, jsontext.ErrNonStringName):
+		return "", errors.New("parse JSON: a member name is not a string")
+	case err != nil:
 		return "", errors.New("parse JSON: not one complete object")
 	}
-	name, ok := tok.(string)
-	if !ok {
-		return "", errors.New("parse JSON: a member name is not a string")
+	return token.String(), nil
+}
+
+// twice says which member of an object inside occurs twice, if that is what is wrong.
+func twice(err error) string {
+	if !errors.Is(err, jsontext.ErrDuplicateName) {
+		return ""
 	}
-	return name, nil
+	return ": member " + quote(duplicate(err)) + " occurs twice"
+}
+
+// duplicate is the name that an ErrDuplicateName is about.
+func duplicate(err error) string {
+	var syntactic *jsontext.SyntacticError
+	if !errors.As(err, &syntactic) {
+		return ""
+	}
+	return syntactic.JSONPointer.LastToken()
 }
 
 func quote(name string) string {
