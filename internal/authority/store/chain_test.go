@@ -175,6 +175,36 @@ func TestChainAfterRollbacks(t *testing.T) {
 	}
 }
 
+// TestNothingIsCommittedAfterSQLiteRolledBack by itself, as where the disk is full: not
+// what the write still does, whether or not it minds the error.
+func TestNothingIsCommittedAfterSQLiteRolledBack(t *testing.T) {
+	s, _ := chained(t, 1)
+	mustWrite(t, s, func(tx *Tx) error { return tx.SetSetting("there", "x") })
+	for _, minds := range []bool{true, false} {
+		err := s.Write(t.Context(), func(tx *Tx) error {
+			err := errors.Join(tx.exec("INSERT OR ROLLBACK INTO settings (name, value) VALUES ('there', 'y')"),
+				tx.AppendEvent(Event{At: start, Kind: "after"}), tx.SetSetting("late", "x"))
+			if minds {
+				return err
+			}
+			return nil
+		})
+		if err == nil {
+			t.Error("the write did not fail")
+		}
+		if chain, err := s.VerifyEvents(t.Context()); err != nil || chain.Sequence != 1 {
+			t.Errorf("minds the error: %v: %+v, %v", minds, chain, err)
+		}
+		if _, err := s.Read(t.Context()).Setting("late"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("minds the error: %v: setting: %v", minds, err)
+		}
+	}
+	mustWrite(t, s, func(tx *Tx) error { return tx.AppendEvent(Event{At: start, Kind: "kept"}) })
+	if chain, err := s.VerifyEvents(t.Context()); err != nil || chain.Sequence != 2 {
+		t.Errorf("%+v, %v", chain, err)
+	}
+}
+
 func TestChainGoesOnAfterAllIsForgotten(t *testing.T) {
 	s, _ := chained(t, 3)
 	end, err := s.VerifyEvents(t.Context())

@@ -143,6 +143,28 @@ func schemaVersions(ctx context.Context, db *sql.DB) (current, target int64, err
 	return current, target, err
 }
 
+// guardCommits makes SQLite ask before each commit on the connection, and take the
+// transaction back where the answer is no; nil asks no more.
+func guardCommits(conn *sql.Conn, may func() bool) error {
+	return conn.Raw(func(driver any) error {
+		hooks, ok := driver.(sqlite.HookRegisterer)
+		switch {
+		case !ok:
+			return fmt.Errorf("guard commits: the driver's connection is a %T", driver)
+		case may == nil:
+			hooks.RegisterCommitHook(nil)
+			return nil
+		}
+		hooks.RegisterCommitHook(func() int32 {
+			if may() {
+				return 0
+			}
+			return 1
+		})
+		return nil
+	})
+}
+
 // explain turns SQLite's result codes into what an operator can act on.
 func explain(err error) error {
 	var sqliteErr *sqlite.Error

@@ -32,6 +32,8 @@ type Store struct {
 
 	failing atomic.Bool // the last commit that had something to write did not succeed
 
+	committing bool // a batch is being committed; of the writer alone
+
 	appended  bell          // rung when there are more events
 	verifying chan struct{} // held by who verifies them: it takes long, and readers are few
 
@@ -66,6 +68,9 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), conn.Close(), writes.Close(), reads.Close())
 	}
 	s.spent.Store(spent)
+	if err := guardCommits(conn, s.mayCommit); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), conn.Close(), writes.Close(), reads.Close())
+	}
 	go s.writeLoop(conn)
 	return s, nil
 }

@@ -72,6 +72,7 @@ func (s *Store) writeLoop(conn *sql.Conn) {
 		}
 	}
 	prepared.close()
+	_ = guardCommits(conn, nil)
 	_ = conn.Close() // gives it back to the pool, which Close closes
 }
 
@@ -102,7 +103,9 @@ func (s *Store) commit(conn *sql.Conn, prepared *statements, batch []*write) {
 		batch[i].err, err = tx.runOne(batch[i])
 	}
 	if err == nil {
+		s.committing = true
 		err = tx.control("COMMIT")
+		s.committing = false
 	}
 	if err != nil {
 		_ = tx.control("ROLLBACK") // SQLite may have done so by itself
@@ -117,6 +120,12 @@ func (s *Store) commit(conn *sql.Conn, prepared *statements, batch []*write) {
 		s.appended.ring()
 	}
 }
+
+// mayCommit lets SQLite commit nothing but a whole batch. Where storage fails in the
+// middle of a statement, SQLite takes the whole transaction back by itself, and would
+// commit each further statement of that write alone: an event, say, of what did not
+// happen.
+func (s *Store) mayCommit() bool { return s.committing }
 
 // noteFailure notes whether the file could be written, if there was something to write.
 func (s *Store) noteFailure(tx *Tx, batch []*write) {
