@@ -55,7 +55,7 @@ func (tx *Tx) AppendEvent(e Event) error {
 	}
 	e.Sequence, e.Count = tx.last.sequence+1, max(e.Count, 1)
 	hash := e.Hash(tx.last.hash)
-	err := tx.exec("INSERT INTO events ("+eventColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+	_, err := tx.note("INSERT INTO events ("+eventColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
 		e.Sequence, milliseconds(e.At), e.Kind, e.Allowed, e.Reason, e.Source, e.AdminID, e.TicketID, e.WorkloadID, e.TokenID,
 		e.Resource, formatList(e.Audiences), e.Count, hash)
 	if err != nil {

@@ -18,7 +18,7 @@ func (tx *Tx) SpendID(sender, id string, expires time.Time) (bool, error) {
 		return false, ErrFull
 	}
 	sum := sha256.Sum256([]byte(sender + "\x00" + id))
-	inserted, err := tx.change("INSERT INTO spent_ids (digest, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+	inserted, err := tx.note("INSERT INTO spent_ids (digest, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
 		base64.RawURLEncoding.EncodeToString(sum[:]), milliseconds(expires))
 	tx.spent += inserted
 	return inserted == 1, err

@@ -28,6 +28,7 @@ type Store struct {
 	writes *sql.DB
 	reads  *sql.DB
 	read   *statements
+	memory *memory
 	spent  atomic.Int64 // rows of spent_ids, at least
 
 	failing atomic.Bool // the last commit that had something to write did not succeed
@@ -58,6 +59,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		writes: writes,
 		reads:  reads,
 		read:   newStatements(reads),
+		memory: newMemory(),
 		queue:  make(chan *write, queueLength),
 		done:   make(chan struct{}),
 
@@ -92,13 +94,14 @@ func (s *Store) Close() error {
 
 // Read returns the queries, over the committed state.
 func (s *Store) Read(ctx context.Context) Queries {
-	return Queries{ctx: ctx, statements: s.read}
+	return Queries{ctx: ctx, statements: s.read, memory: s.memory}
 }
 
 // Queries are the reads, either over the committed state or inside a write.
 type Queries struct {
 	ctx        context.Context
 	statements *statements
+	memory     *memory // of what is committed; nil inside a write
 }
 
 func (q Queries) query(query string, args ...any) (*sql.Rows, error) {

@@ -50,8 +50,24 @@ type Enrolled struct {
 	Ticket   Ticket
 }
 
-// Workload returns the workload of that id with its ticket, or ErrNotFound.
+// Workload returns the workload of that id with its ticket, or ErrNotFound. Its maps
+// and lists are shared: do not change them.
 func (q Queries) Workload(id string) (Enrolled, error) {
+	if q.memory == nil {
+		return q.readWorkload(id)
+	}
+	found, changes, ok := q.memory.recall(id)
+	if ok {
+		return found, nil
+	}
+	found, err := q.readWorkload(id)
+	if err == nil {
+		q.memory.remember(found, changes)
+	}
+	return found, err
+}
+
+func (q Queries) readWorkload(id string) (Enrolled, error) {
 	return q.oneWorkload("SELECT "+workloadColumns+", "+ticketColumns+
 		" FROM workloads JOIN tickets ON tickets.id = workloads.ticket_id WHERE workloads.id = $1", id)
 }
@@ -133,6 +149,8 @@ func (tx *Tx) Contacted(w Workload, now time.Time) error {
 	if now.Sub(w.LastContactAt) < contactResolution {
 		return nil
 	}
-	return tx.exec("UPDATE workloads SET last_contact_at = $1 WHERE id = $2 AND last_contact_at < $1",
+	_, err := tx.note("UPDATE workloads SET last_contact_at = $1 WHERE id = $2 AND last_contact_at < $1",
 		milliseconds(now), w.ID)
+	tx.contacts = append(tx.contacts, contact{w.ID, now})
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 const (
@@ -31,6 +32,14 @@ type Tx struct {
 	last     *link // end of the chain of events; nil until it is read
 	appended bool  // there are more events, perhaps
 	wrote    bool  // rows were changed
+	altered  bool  // among them such as are remembered of workloads, perhaps
+	contacts []contact
+}
+
+// contact is when a workload was heard of.
+type contact struct {
+	workloadID string
+	at         time.Time
 }
 
 // Write runs fn and commits what it did; an error from fn undoes it and comes
@@ -111,9 +120,15 @@ func (s *Store) commit(conn *sql.Conn, prepared *statements, batch []*write) {
 		_ = tx.control("ROLLBACK") // SQLite may have done so by itself
 		failAll(batch, err)
 	}
+	if err != nil || tx.altered {
+		s.memory.forget()
+	}
 	s.noteFailure(tx, batch)
 	if err != nil {
 		return
+	}
+	for _, c := range tx.contacts {
+		s.memory.contacted(c.workloadID, c.at)
 	}
 	s.spent.Add(tx.spent)
 	if tx.appended {
@@ -147,14 +162,15 @@ func (tx *Tx) runOne(w *write) (err, fatal error) {
 	if err := tx.control("SAVEPOINT one"); err != nil {
 		return err, err
 	}
-	spentBefore, wroteBefore := tx.spent, tx.wrote
+	spentBefore, wroteBefore, contactsBefore := tx.spent, tx.wrote, len(tx.contacts)
 	defer func() {
 		// A panic must not take the writer, and with it every other caller, down.
 		if p := recover(); p != nil {
 			err = fmt.Errorf("write to database: panic: %v", p)
 		}
 		if err != nil {
-			tx.spent, tx.wrote, tx.last = spentBefore, wroteBefore, nil // read again: the rollback may take events back
+			tx.spent, tx.wrote, tx.contacts = spentBefore, wroteBefore, tx.contacts[:contactsBefore]
+			tx.last = nil // read again: the rollback may take events back
 			fatal = tx.control("ROLLBACK TO SAVEPOINT one")
 		}
 		if fatal == nil {
@@ -189,6 +205,13 @@ func (tx *Tx) exec(query string, args ...any) error {
 
 // change runs a statement and returns how many rows it changed.
 func (tx *Tx) change(query string, args ...any) (int64, error) {
+	tx.altered = true
+	return tx.note(query, args...)
+}
+
+// note is change for a statement that changes nothing which is remembered of
+// workloads: it notes what happened.
+func (tx *Tx) note(query string, args ...any) (int64, error) {
 	result, err := tx.run(query, args...)
 	if err != nil {
 		return 0, err
