@@ -126,6 +126,26 @@ func Replace(from, to string) error {
 	return nil
 }
 
+// ReplaceKeeping is Replace that keeps what is replaced by another name of the same
+// folder, in the place of what has that name. Wherever it is cut off, each of the two
+// has a name; after a failure, too.
+func ReplaceKeeping(from, to, kept string) error {
+	err := os.Remove(kept)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err == nil {
+		err = os.Link(to, kept)
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(kept)) // before the other name may be gone from the disk
+	}
+	if err != nil {
+		return fmt.Errorf("keep secret file %s: %w", to, err)
+	}
+	return Replace(from, to)
+}
+
 func syncFolder(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

@@ -60,6 +60,39 @@ func TestReplaceBy(t *testing.T) {
 	}
 }
 
+// TestReplaceKeeping: what was replaced, and if nothing could be, both.
+func TestReplaceKeeping(t *testing.T) {
+	dir := t.TempDir()
+	key, next, former := filepath.Join(dir, "key"), filepath.Join(dir, "next"), filepath.Join(dir, "former")
+	for path, secret := range map[string]string{key: "1", next: "2", former: "0"} {
+		if err := Create(path, secret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(path, secret string) {
+		t.Helper()
+		if got, err := Read(path); err != nil || got != secret {
+			t.Errorf("%s holds %q, %v; want %q", path, got, err, secret)
+		}
+	}
+	if err := ReplaceKeeping(next, key, former); err != nil {
+		t.Fatal(err)
+	}
+	want(key, "2")
+	want(former, "1")
+	if err := ReplaceKeeping(filepath.Join(dir, "none"), key, next); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("from no file: %v", err)
+	}
+	want(key, "2")
+	want(next, "2")
+	want(former, "1")
+	if err := ReplaceKeeping(former, key, next); err != nil {
+		t.Fatal(err)
+	}
+	want(key, "1")
+	want(next, "2")
+}
+
 func TestRemoveLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	if err := Create(filepath.Join(dir, "secret"), "s3cret"); err != nil {

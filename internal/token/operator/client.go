@@ -70,6 +70,8 @@ type member struct {
 	enrolment Enrolment
 	signer    signer
 	next      *key // nil, or the key that the authority may have instead
+	former    *key // nil, or the one before, which it may have still if somebody else took this one
+	proved    bool // a call by this key has succeeded since it was read or made
 }
 
 // New checks the configuration and returns a client.

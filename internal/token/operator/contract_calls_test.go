@@ -102,6 +102,14 @@ func calls() map[string]call {
 	}
 }
 
+// prove uses the key, so that it may be renewed.
+func prove(t *testing.T, e enrolled) {
+	t.Helper()
+	if _, err := e.Fetch(t.Context(), ledger); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // orchestrator serves a client for which every call works: it may use the factory
 // ci and read the secret open.
 func orchestrator(t *testing.T, s *served, spec resource.TicketSpec) enrolled {
@@ -148,6 +156,7 @@ func TestContractControls(t *testing.T) {
 					t.Fatalf("%s, before: %v", name, err)
 				}
 			}
+			prove(t, e)
 			refuse(t, s, e)
 			for name, call := range calls() {
 				var refused *token.RefusedError
@@ -223,6 +232,7 @@ func TestContractOfALostAnswer(t *testing.T) {
 			t.Errorf("%s, again: %v", name, err)
 		}
 	}
+	prove(t, e)
 	s.stop()
 	for name, call := range calls() {
 		if err := call(t.Context(), e.Client); !errors.Is(err, token.ErrUnreachable) {

@@ -95,11 +95,11 @@ func (c *Client) recallOrRegister(ctx context.Context) (*member, error) {
 	if err := c.checkTicket(e); err != nil {
 		return nil, err
 	}
-	next, err := c.folder.key(nextKeyFile)
+	next, former, err := c.folder.otherKeys(k)
 	if err != nil {
 		return nil, err
 	}
-	return &member{enrolment: *e, signer: c.signer(k), next: next}, nil
+	return &member{enrolment: *e, signer: c.signer(k), next: next, former: former}, nil
 }
 
 func (c *Client) signer(k *key) signer {

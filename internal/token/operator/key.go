@@ -26,6 +26,9 @@ type key struct {
 	thumbprint string          // RFC 7638, SHA-256, base64url
 }
 
+// is reports whether the other is the same key; there may be no other.
+func (k *key) is(other *key) bool { return other != nil && k.thumbprint == other.thumbprint }
+
 // String keeps the private part out of logs and errors.
 func (k *key) String() string { return "key " + k.thumbprint }
 

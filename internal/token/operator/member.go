@@ -5,13 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"time"
-
-	"github.com/lanyardhq/lanyard/internal/token"
 )
 
 // call sends a message as the workload, reads the answer into out and returns when
-// it came. Where the authority does not accept the key, and may have the next one
-// already, that is tried: the answer to a renewal can be lost.
+// it came. Where the authority does not accept the key, and may have another one of
+// the workload's, that is tried: the answer to a renewal can be lost, and it can be
+// somebody else's.
 func (c *Client) call(ctx context.Context, m message, path string, out any) (time.Time, error) {
 	w, err := c.enrolled(ctx)
 	if err != nil {
@@ -19,16 +18,18 @@ func (c *Client) call(ctx context.Context, m message, path string, out any) (tim
 	}
 	received, err := c.callAs(ctx, w, m, path, out)
 	if isUnknownKey(err) {
-		if later := c.successor(w); later != nil {
-			received, err = c.callAs(ctx, later, m, path, out)
-			if !isUnknownKey(err) && !errors.Is(err, token.ErrUnreachable) {
-				c.adopt(ctx, later)
+		if other := c.other(w); other != nil {
+			received, err = c.callAs(ctx, other, m, path, out)
+			if err == nil {
+				c.adopt(ctx, other)
+				w = other
 			}
 		}
 	}
 	if err != nil {
 		return time.Time{}, c.explain(err, w)
 	}
+	c.prove(w)
 	return received, nil
 }
 
@@ -47,8 +48,8 @@ func isUnknownKey(err error) bool {
 	return errors.As(err, &a) && a.status == http.StatusUnauthorized && !isClockError(err)
 }
 
-// successor returns the member that a refused one may have become meanwhile, or nil.
-func (c *Client) successor(refused *member) *member {
+// other returns the member that a refused one may be in truth, or nil.
+func (c *Client) other(refused *member) *member {
 	now := c.member.Load()
 	switch {
 	case now == nil:
@@ -56,9 +57,16 @@ func (c *Client) successor(refused *member) *member {
 	case now.signer.key.thumbprint != refused.signer.key.thumbprint:
 		return now
 	case now.next != nil:
-		return &member{enrolment: now.enrolment, signer: c.signer(now.next)}
+		return c.successor(now)
+	case now.former != nil:
+		return &member{enrolment: now.enrolment, signer: c.signer(now.former), next: now.signer.key}
 	}
 	return nil
+}
+
+// successor returns what a member with a next key becomes by it.
+func (c *Client) successor(m *member) *member {
+	return &member{enrolment: m.enrolment, signer: c.signer(m.next), former: m.signer.key}
 }
 
 // adopt makes this member, whose key the authority has accepted, the one that the
@@ -73,15 +81,34 @@ func (c *Client) adopt(ctx context.Context, later *member) {
 	}
 }
 
-// adoptNow is adopt for who has the turn.
+// adoptNow is adopt for who has the turn. The key that it replaces is kept, as who
+// accepted the other need not have been the authority.
 func (c *Client) adoptNow(later *member) error {
 	now := c.member.Load()
-	if now == nil || now.next == nil || now.next.thumbprint != later.signer.key.thumbprint {
-		return nil // somebody else has done it, or the client is closed
+	var err error
+	switch {
+	case now == nil:
+		return nil // the client is closed
+	case later.signer.key.is(now.next):
+		err = c.folder.exchangeKey(nextKeyFile, formerKeyFile)
+	case later.signer.key.is(now.former):
+		err = c.folder.exchangeKey(formerKeyFile, nextKeyFile)
+	default:
+		return nil // somebody else has done it
 	}
-	if err := c.folder.adoptNextKey(); err != nil {
+	if err != nil {
 		return err
 	}
 	c.member.Store(later)
 	return nil
+}
+
+// prove remembers that a call by this member's key has succeeded.
+func (c *Client) prove(m *member) {
+	if m.proved {
+		return
+	}
+	proved := *m
+	proved.proved = true
+	c.member.CompareAndSwap(m, &proved)
 }

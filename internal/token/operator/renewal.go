@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/lanyardhq/lanyard/internal/token"
 )
 
 // RenewKey has the authority take a new key of the workload's instead of the
 // present one, if that is as old as maxAge, and reports whether it did. It can be
 // interrupted anywhere: the new key is written first, and whichever of the two the
-// authority has is found out by the next call.
+// authority has is found out by the next call. The former key is kept until the next
+// renewal, in case it was not the authority that answered.
 func (c *Client) RenewKey(ctx context.Context, maxAge time.Duration) (bool, error) {
 	if _, err := c.enrolled(ctx); err != nil {
 		return false, err
@@ -23,6 +26,9 @@ func (c *Client) RenewKey(ctx context.Context, maxAge time.Duration) (bool, erro
 	}
 	if c.closed {
 		return false, errClosed
+	}
+	if now := c.member.Load(); now.former != nil && now.next == nil && !now.proved {
+		return false, nil // the next call finds out which of these the authority has; a third would push one out
 	}
 	made, err := c.folder.keyMade()
 	if err != nil || c.config.Now().Sub(made) < maxAge {
@@ -47,7 +53,7 @@ func (c *Client) replaceKey(ctx context.Context) (*member, error) {
 		now.next = next
 		c.member.Store(&now) // calls that overlap may need it
 	}
-	later := &member{enrolment: now.enrolment, signer: c.signer(now.next)}
+	later := c.successor(&now)
 	err := c.offerKey(ctx, &now, later)
 	if isUnknownKey(err) { // it may have the next one from an attempt that was cut off
 		err = c.offerKey(ctx, later, later)
@@ -66,9 +72,11 @@ type renewal struct {
 
 // offerKey asks, by the key of one member, to take that of the other.
 func (c *Client) offerKey(ctx context.Context, by, offered *member) error {
-	var out struct{}
+	id := by.enrolment.WorkloadID
+	var out struct {
+		WorkloadID string `json:"workload_id"`
+	}
 	_, err := c.caller.exchange(ctx, newKeyPath, func(at time.Time) (message, error) {
-		id := by.enrolment.WorkloadID
 		assertion, err := by.signer.assertion(id, at)
 		if err != nil {
 			return message{}, err
@@ -76,5 +84,9 @@ func (c *Client) offerKey(ctx context.Context, by, offered *member) error {
 		proof, err := offered.signer.succession(id, at)
 		return message{bearer: assertion, body: renewal{Key: offered.signer.key.public, Proof: proof}}, err
 	}, &out)
+	if err == nil && out.WorkloadID != id {
+		return fmt.Errorf("%w: the answer of %s%s does not name workload %s; is it the operator's base?",
+			token.ErrUnreachable, c.caller.base, newKeyPath, id)
+	}
 	return err
 }

@@ -42,10 +42,7 @@ func aged(t *testing.T, a *authority) (*Client, Config) {
 	config := configure(t, a)
 	c := newClient(t, config)
 	fetch(t, c)
-	then := time.Now().Add(-2 * time.Hour)
-	if err := os.Chtimes(filepath.Join(config.StateDir, keyFile), then, then); err != nil {
-		t.Fatal(err)
-	}
+	age(t, config)
 	return c, config
 }
 
@@ -77,10 +74,7 @@ func TestRenewKey(t *testing.T) {
 	if now := c.member.Load().signer.key.thumbprint; now == before {
 		t.Error("the key is the former one")
 	}
-	assertPrivateFiles(t, config.StateDir)
-	if _, err := os.Stat(filepath.Join(config.StateDir, nextKeyFile)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the next key is still there: %v", err)
-	}
+	assertPrivateFiles(t, config.StateDir, formerKeyFile)
 	if n := a.count(registerPath); n != 1 {
 		t.Errorf("%d registrations", n)
 	}

@@ -5,8 +5,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -57,10 +55,7 @@ func TestRenewerTellsAFailureOnce(t *testing.T) {
 				a.answer = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true }
 			}
 		})
-		then := time.Now().Add(-2 * time.Hour)
-		if err := os.Chtimes(filepath.Join(config.StateDir, keyFile), then, then); err != nil {
-			t.Fatal(err)
-		}
+		age(t, config)
 		failing = r.look(t.Context(), failing)
 		if n := strings.Count(log.String(), "level=WARN"); n != warnings {
 			t.Errorf("%d warnings, want %d:\n%s", n, warnings, &log)
@@ -69,6 +64,8 @@ func TestRenewerTellsAFailureOnce(t *testing.T) {
 	look(true, 1)
 	look(true, 1)
 	look(false, 1)
+	a.set(func() { a.answer = nil })
+	fetch(t, c) // proves the new key
 	look(true, 2)
 }
 

@@ -18,7 +18,8 @@ import (
 const (
 	lockFile      = "lock"
 	keyFile       = "key.pem"
-	nextKeyFile   = "next-key.pem" // while it is not sure that the authority has it
+	nextKeyFile   = "next-key.pem"   // while it is not sure that the authority has it
+	formerKeyFile = "former-key.pem" // until the key is replaced again: somebody else may have answered
 	enrolmentFile = "enrolment.json"
 )
 

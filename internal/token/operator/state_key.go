@@ -53,7 +53,29 @@ func (f *folder) keyMade() (time.Time, error) {
 	return info.ModTime(), nil
 }
 
-// adoptNextKey puts the next key in the place of the key.
-func (f *folder) adoptNextKey() error {
-	return privatefile.Replace(filepath.Join(f.path, nextKeyFile), filepath.Join(f.path, keyFile))
+// otherKeys returns the next and the former key, those of them that there are, and
+// cleans up after an exchangeKey that was cut off.
+func (f *folder) otherKeys(present *key) (next, former *key, err error) {
+	if next, err = f.key(nextKeyFile); err != nil {
+		return nil, nil, err
+	}
+	if former, err = f.key(formerKeyFile); err != nil {
+		return nil, nil, err
+	}
+	if present.is(former) {
+		former = nil // the file is replaced with the next exchange
+	}
+	if present.is(next) {
+		if err := os.Remove(filepath.Join(f.path, nextKeyFile)); err != nil {
+			return nil, nil, fmt.Errorf("remove private key: %w", err)
+		}
+		next = nil
+	}
+	return next, former, nil
+}
+
+// exchangeKey puts a key in the place of the present one, from one of the folder's
+// other files, and the present one into the file where it is kept.
+func (f *folder) exchangeKey(from, kept string) error {
+	return privatefile.ReplaceKeeping(filepath.Join(f.path, from), filepath.Join(f.path, keyFile), filepath.Join(f.path, kept))
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,7 +47,7 @@ func TestLeftoverOfAWrite(t *testing.T) {
 
 // assertPrivateFiles checks that the folder holds what it should, for its owner
 // only.
-func assertPrivateFiles(t *testing.T, dir string) {
+func assertPrivateFiles(t *testing.T, dir string, further ...string) {
 	t.Helper()
 	info, err := os.Stat(dir)
 	if err != nil || info.Mode().Perm() != 0o700 {
@@ -64,8 +65,10 @@ func assertPrivateFiles(t *testing.T, dir string) {
 			t.Errorf("%s has mode %v, error %v; want 0600", entry.Name(), info.Mode(), err)
 		}
 	}
-	if got := strings.Join(names, " "); got != "enrolment.json key.pem lock" {
-		t.Errorf("folder holds %s", got)
+	want := append([]string{enrolmentFile, keyFile, lockFile}, further...)
+	slices.Sort(want)
+	if !slices.Equal(names, want) {
+		t.Errorf("folder holds %s, want %s", names, want)
 	}
 }
 
