@@ -90,9 +90,9 @@ func (c *Client) adoptNow(later *member) error {
 	case now == nil:
 		return nil // the client is closed
 	case later.signer.key.is(now.next):
-		err = c.folder.exchangeKey(nextKeyFile, formerKeyFile)
+		err = c.folder.exchangeKey(later.signer.key, nextKeyFile, formerKeyFile)
 	case later.signer.key.is(now.former):
-		err = c.folder.exchangeKey(formerKeyFile, nextKeyFile)
+		err = c.folder.exchangeKey(later.signer.key, formerKeyFile, nextKeyFile)
 	default:
 		return nil // somebody else has done it
 	}

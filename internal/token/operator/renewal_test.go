@@ -12,6 +12,7 @@ import (
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
 
+	"github.com/lanyardhq/lanyard/internal/privatefile"
 	"github.com/lanyardhq/lanyard/internal/token"
 )
 
@@ -119,6 +120,36 @@ func TestInterruptedRenewal(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestFolderIsAheadOfTheMemory, as it is when the flush to disk fails after the
+// rename: the next call catches up, and takes nothing for the former key.
+func TestFolderIsAheadOfTheMemory(t *testing.T) {
+	a := startAuthority(t)
+	c, config := aged(t, a)
+	before := keyOf(t, config, keyFile)
+	a.set(func() {
+		a.after = func(string) {
+			a.after = nil
+			panic(http.ErrAbortHandler)
+		}
+	})
+	_, err := c.RenewKey(t.Context(), time.Hour)
+	wantError(t, err, token.ErrUnreachable)
+	in := func(file string) string { return filepath.Join(config.StateDir, file) }
+	if err := privatefile.ReplaceKeeping(in(nextKeyFile), in(keyFile), in(formerKeyFile)); err != nil {
+		t.Fatal(err)
+	}
+	fetch(t, c)
+	asked := a.count(idTokenPath)
+	fetch(t, c)
+	if n := a.count(idTokenPath) - asked; n != 1 {
+		t.Errorf("asked %d times for one token", n)
+	}
+	if former := keyOf(t, config, formerKeyFile); !former.is(before) {
+		t.Error("the former key is lost")
+	}
+	assertUsable(t, c, config)
 }
 
 // TestCopiedFolder: of two hosts with one folder, the first that renews the key goes

@@ -75,7 +75,15 @@ func (f *folder) otherKeys(present *key) (next, former *key, err error) {
 }
 
 // exchangeKey puts a key in the place of the present one, from one of the folder's
-// other files, and the present one into the file where it is kept.
-func (f *folder) exchangeKey(from, kept string) error {
+// other files, and the present one into the file where it is kept. Where the key is
+// in its place already, as when only the flush to disk had failed, that is all.
+func (f *folder) exchangeKey(k *key, from, kept string) error {
+	present, err := f.key(keyFile)
+	if err != nil {
+		return err
+	}
+	if k.is(present) {
+		return nil
+	}
 	return privatefile.ReplaceKeeping(filepath.Join(f.path, from), filepath.Join(f.path, keyFile), filepath.Join(f.path, kept))
 }
