@@ -98,8 +98,8 @@ func newRestoreCommand() *cobra.Command {
 		Short: "Make a backup the authority's database, while it does not run",
 		Long: "Make a backup the database of an authority that does not run. What happened since the backup is not known\n" +
 			"afterwards, so the signing keys are replaced, assertions from before are refused, administrators' tokens are\n" +
-			"replaced by a new one, and tickets enrol nobody new until an administrator opens them again (lanyard ticket\n" +
-			"reopen). Enrolled workloads go on.",
+			"replaced by a new one, and tickets enrol nobody new, and ticket factories mint none, until an administrator\n" +
+			"opens them again (lanyard ticket reopen, lanyard factory reopen). Enrolled workloads go on.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
 			if err := readSettings(command, &settings); err != nil {
@@ -138,6 +138,7 @@ func printRestored(w io.Writer, folder string, options authority.RestoreOptions,
 			"If one of them was revoked since, revoke it again: lanyard key revoke ID")
 	}
 	fmt.Fprintf(w, "tickets: %d closed to new enrolments; open them with: lanyard ticket reopen ID, or --all\n", done.TicketsClosed)
+	fmt.Fprintf(w, "ticket factories: %d closed; open them with: lanyard factory reopen NAME, or --all\n", done.FactoriesClosed)
 	if done.AdminTokenFile != "" {
 		fmt.Fprintf(w, "administrators' tokens: %d removed; a new one is in %s\n", done.TokensRemoved, done.AdminTokenFile)
 	} else {

@@ -24,6 +24,7 @@ func newRootCommand() *cobra.Command {
 		newDeleteCommand(),
 		newDemoCommand(),
 		newGetCommand(),
+		newFactoryCommand(),
 		newKeyCommand(),
 		newRunCommand(),
 		newTicketCommand(),

@@ -39,6 +39,19 @@ func (c *Client) SetEnrolment(ctx context.Context, name, enrolment string) (reso
 	return c.changeTicket(ctx, name, map[string]string{"enrolment": enrolment})
 }
 
+// SetMinting lets a ticket factory mint tickets (resource.MintingOpen) or not.
+func (c *Client) SetMinting(ctx context.Context, name, minting string) (resource.TicketFactory, error) {
+	var factory resource.TicketFactory
+	change := map[string]any{"spec": map[string]string{"minting": minting}}
+	err := c.do(ctx, http.MethodPatch, resource.TicketFactoriesPath+"/"+url.PathEscape(name), change, &factory)
+	return factory, err
+}
+
+// TicketFactories returns all ticket factories, in no particular order.
+func (c *Client) TicketFactories(ctx context.Context) ([]resource.TicketFactory, error) {
+	return list[resource.TicketFactory](ctx, c, resource.TicketFactoriesPath)
+}
+
 func (c *Client) changeTicket(ctx context.Context, name string, spec map[string]string) (resource.Ticket, error) {
 	var ticket resource.Ticket
 	change := map[string]any{"spec": spec}

@@ -77,6 +77,12 @@ func (a *Authority) mint(tx *store.Tx, who store.Enrolled, name string, event *s
 	case factory.Status != store.TicketActive:
 		event.Reason = "status: the ticket factory was " + factory.Status
 		return "", refusedByFactory(event.Reason), nil
+	case factory.Closed:
+		event.Reason = "minting: the ticket factory is closed"
+		if factory.ClosedBecause != "" {
+			event.Reason += ": " + factory.ClosedBecause
+		}
+		return "", refusedByFactory(event.Reason), nil
 	}
 	unused, err := tx.UnusedTickets(name, event.At)
 	if err != nil {

@@ -41,8 +41,10 @@ type Restored struct {
 	TakenAt       time.Time // of the backup
 	At            time.Time
 	TicketsClosed int64
-	TokensRemoved int64  // administrators'
-	Replaced      string // folder of the database that was set aside, "" if there was none
+	// FactoriesClosed is how many ticket factories mint no more.
+	FactoriesClosed int64
+	TokensRemoved   int64  // administrators'
+	Replaced        string // folder of the database that was set aside, "" if there was none
 	// AdminTokenFile is where the new administrator's token is, "" if there is none.
 	AdminTokenFile string
 }
@@ -53,8 +55,8 @@ type Restored struct {
 // key-encryption key must be the one of the authority that was backed up.
 //
 // What happened since the backup is not known afterwards. So the keys of the backup
-// sign no more, assertions issued before now are refused, and tickets enrol nobody
-// new until an administrator opens them again.
+// sign no more, assertions issued before now are refused, tickets enrol nobody new
+// and ticket factories mint none until an administrator opens them again.
 func Restore(ctx context.Context, config Config, file string, options RestoreOptions) (done Restored, err error) {
 	config, err = config.withStorageDefaults()
 	if err != nil {
@@ -237,6 +239,9 @@ func (r *restore) record(tx *store.Tx, file, token string) (err error) {
 	if r.done.TicketsClosed, err = tx.CloseTickets("restored from "+from, r.done.At); err != nil {
 		return err
 	}
+	if r.done.FactoriesClosed, err = tx.CloseTicketFactories("restored from "+from, r.done.At); err != nil {
+		return err
+	}
 	if err := tx.SetSetting(settingAssertionsAfter, r.done.At.UTC().Format(time.RFC3339Nano)); err != nil {
 		return err
 	}
@@ -251,8 +256,8 @@ func (r *restore) record(tx *store.Tx, file, token string) (err error) {
 	}
 	return tx.AppendEvent(store.Event{
 		At: r.done.At, Kind: kindRestore, Allowed: true,
-		Reason: fmt.Sprintf("%s, file %q, by user id %d on host %q; tickets closed: %d, administrators' tokens removed: %d",
-			from, file, os.Geteuid(), host, r.done.TicketsClosed, r.done.TokensRemoved),
+		Reason: fmt.Sprintf("%s, file %q, by user id %d on host %q; tickets closed: %d, ticket factories closed: %d, administrators' tokens removed: %d",
+			from, file, os.Geteuid(), host, r.done.TicketsClosed, r.done.FactoriesClosed, r.done.TokensRemoved),
 	})
 }
 

@@ -177,8 +177,6 @@ func TestRestoredTicketsAreClosed(t *testing.T) {
 	}
 	late.idToken(nil).refused(t, 401)
 	late.register(ticket.Ticket).refused(t, 401)
-	f.enrol(inviting.mint("ci"))
-
 	// Another edit leaves it closed, and why; an administrator opens it.
 	path := resource.TicketsPath + "/" + ticket.Name
 	f.send("PATCH", path, "Bearer "+f.admin, `{"spec":{"description":"x"}}`).decode(t, 200, &shown)
@@ -193,6 +191,47 @@ func TestRestoredTicketsAreClosed(t *testing.T) {
 	f.enrol(ticket.Ticket)
 	f.setStatus(ticket, resource.StatusDeactivated)
 	early.idToken(nil).refused(t, 403)
+}
+
+// TestRestoredFactoriesAreClosed: security.md 18. An orchestrator that was stopped since
+// the backup is active again.
+func TestRestoredFactoriesAreClosed(t *testing.T) {
+	f := start(t)
+	inviting, _ := f.orchestrator()
+	spec := resource.TicketFactorySpec{Orchestrators: []string{inviting.id}}
+	f.declareFactory("ci", spec)
+	spec.Minting = resource.MintingClosed
+	f.declareFactory("closed", spec)
+	refused := func(name, reason string) {
+		t.Helper()
+		if message := inviting.invite(name).refused(t, 403); message != "refused by the ticket factory's "+reason || f.events()[0].Reason != reason {
+			t.Errorf("told %q, activity %+v", message, f.events()[0])
+		}
+	}
+	refused("closed", "minting: the ticket factory is closed")
+	unused := inviting.mint("ci")
+	file := f.backUp()
+	if done := f.restore(file, RestoreOptions{}); done.FactoriesClosed != 1 {
+		t.Errorf("restored %+v", done)
+	}
+	f.clock.Advance(time.Second)
+	refused("ci", "minting: the ticket factory is closed: restored from the backup of 2026-03-04T05:06:07Z")
+	f.newMember().register(unused).refused(t, 401)
+
+	// A declaration that does not name it, written before the restore say, opens nothing.
+	path := resource.TicketFactoriesPath + "/ci"
+	spec.Minting = resource.MintingOpen
+	for method, body := range map[string]string{"PATCH": `{"spec":{"minting":null}}`, "PUT": `{"spec":{"orchestrators":["` + inviting.id + `"]}}`} {
+		var shown resource.TicketFactory
+		f.send(method, path, "Bearer "+f.admin, body).decode(t, 200, &shown)
+		if shown.Spec.Minting != resource.MintingClosed || shown.Status.Closed != "restored from the backup of 2026-03-04T05:06:07Z" {
+			t.Errorf("after %s %s: %+v", method, body, shown)
+		}
+	}
+	if opened := f.declareFactory("ci", spec); opened.Spec.Minting != resource.MintingOpen || opened.Status.Closed != "" {
+		t.Errorf("opened %+v", opened)
+	}
+	f.enrol(inviting.mint("ci"))
 }
 
 // TestEnrolmentIsAControl that administrators set, also without a restore.
@@ -241,7 +280,7 @@ func TestARestoreIsInTheActivity(t *testing.T) {
 	}
 	e := events[0]
 	if e.Kind != kindRestore || !e.Allowed || !e.At.Equal(startTime.Add(time.Minute)) ||
-		!strings.Contains(e.Reason, "the backup of 2026-03-04T05:06:07Z, file ") || !strings.Contains(e.Reason, "tickets closed: 1, administrators' tokens removed: 1") {
+		!strings.Contains(e.Reason, "the backup of 2026-03-04T05:06:07Z, file ") || !strings.Contains(e.Reason, "tickets closed: 1, ticket factories closed: 0, administrators' tokens removed: 1") {
 		t.Errorf("activity %+v", e)
 	}
 }

@@ -61,14 +61,21 @@ func markFactory(event *store.Event, name string) {
 
 // checkTicketFactorySpec refuses what is wrong with a spec, and puts in what was left
 // out.
-func checkTicketFactorySpec(spec, _ *resource.TicketFactorySpec, now time.Time) error {
+func checkTicketFactorySpec(spec, old *resource.TicketFactorySpec, now time.Time) error {
 	spec.Status = orDefault(spec.Status, resource.StatusActive)
+	if old != nil {
+		spec.Minting = orDefault(spec.Minting, old.Minting) // as of a ticket's enrolment
+	}
+	spec.Minting = orDefault(spec.Minting, resource.MintingOpen)
 	spec.Orchestrators = append([]string{}, spec.Orchestrators...)
 	if err := checkDescription(spec.Description); err != nil {
 		return err
 	}
 	if err := checkStatus(spec.Status); err != nil {
 		return err
+	}
+	if spec.Minting != resource.MintingOpen && spec.Minting != resource.MintingClosed {
+		return badRequest("minting is not open or closed")
 	}
 	if len(spec.Orchestrators) > maxOrchestrators {
 		return badRequest("orchestrators: more than %d", maxOrchestrators)
@@ -145,6 +152,7 @@ func ticketFactoryOf(q store.Queries, name string, spec resource.TicketFactorySp
 		Name:          name,
 		Description:   spec.Description,
 		Status:        spec.Status,
+		Closed:        spec.Minting == resource.MintingClosed,
 		Orchestrators: spec.Orchestrators,
 		Template:      string(template),
 		Networks:      spec.Ticket.Networks,
@@ -176,14 +184,18 @@ func templateOf(f store.TicketFactory) (resource.TicketTemplate, error) {
 
 func declaredTicketFactory(f store.TicketFactory) (declared[resource.TicketFactorySpec, resource.TicketFactoryStatus], error) {
 	template, err := templateOf(f)
+	minting := resource.MintingOpen
+	if f.Closed {
+		minting = resource.MintingClosed
+	}
 	return declared[resource.TicketFactorySpec, resource.TicketFactoryStatus]{
 		Object: resource.TicketFactory{
 			Kind: resource.KindTicketFactory, Name: f.Name,
 			Spec: resource.TicketFactorySpec{
-				Description: f.Description, Status: f.Status,
+				Description: f.Description, Status: f.Status, Minting: minting,
 				Orchestrators: append([]string{}, f.Orchestrators...), Ticket: template,
 			},
-			Status: resource.TicketFactoryStatus{Minted: f.Minted, CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt},
+			Status: resource.TicketFactoryStatus{Closed: f.ClosedBecause, Minted: f.Minted, CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt},
 		},
 		version: f.Version,
 	}, err

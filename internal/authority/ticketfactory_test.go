@@ -54,7 +54,7 @@ func TestTicketFactoryLife(t *testing.T) {
 		Ticket: resource.TicketTemplate{ExpiresIn: "90m", WorkloadTTL: "60m", MaxUses: 1, Tags: []string{"ci"}, Networks: []string{"here"}},
 	})
 	want := resource.TicketFactory{Kind: "TicketFactory", Name: "ci", Spec: resource.TicketFactorySpec{
-		Description: "build machines", Status: "active", Orchestrators: []string{ticket.Name, m.id},
+		Description: "build machines", Status: "active", Minting: "open", Orchestrators: []string{ticket.Name, m.id},
 		Ticket: resource.TicketTemplate{Role: "workload", ExpiresIn: "1h30m0s", WorkloadTTL: "1h0m0s", MaxUses: 1,
 			Tags: []string{"ci"}, Audiences: []string{}, Networks: []string{"here"}},
 	}, Status: resource.TicketFactoryStatus{CreatedAt: startTime, UpdatedAt: startTime}}
@@ -98,6 +98,7 @@ func TestTicketFactorySpecs(t *testing.T) {
 		"an orchestrator's ticket":  {`{"ticket":{"role":"orchestrator"}}`, "ticket: role"},
 		"role":                      {`{"ticket":{"role":"admin"}}`, "ticket: role"},
 		"status":                    {`{"status":"gone"}`, "status"},
+		"minting":                   {`{"minting":"ajar"}`, "minting"},
 		"description":               {`{"description":"a\nb"}`, "description"},
 		"a ticket not there":        {`{"orchestrators":["nobody"]}`, `"nobody"`},
 		"a workload not there":      {`{"orchestrators":["pr1:000000000000000000000000"]}`, "no ticket or workload"},

@@ -23,7 +23,7 @@ func Kinds() []KindInfo {
 		{KindSigningKey, SigningKeysPath, []string{"status.state", "status.algorithm", "status.created_at", "status.activated_at", "status.rotates_at"}},
 		{KindSecret, SecretsPath, []string{"status.state", "spec.tags", "spec.expires_at", "status.updated_at", "spec.description"}},
 		{KindTicket, TicketsPath, []string{"status.state", "spec.role", "status.uses", "spec.expires_at", "spec.tags", "spec.description"}},
-		{KindTicketFactory, TicketFactoriesPath, []string{"spec.status", "spec.orchestrators", "status.minted", "status.created_at", "spec.description"}},
+		{KindTicketFactory, TicketFactoriesPath, []string{"spec.status", "spec.minting", "spec.orchestrators", "status.minted", "status.created_at", "spec.description"}},
 		{KindWorkload, WorkloadsPath, []string{"spec.status", "status.refused_by", "status.role", "status.ticket", "status.tags", "status.last_contact_at"}},
 	}
 }

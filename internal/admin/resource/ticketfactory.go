@@ -8,6 +8,13 @@ const (
 	TicketFactoriesPath = "/admin/v1/ticket-factories"
 )
 
+// Whether a factory mints tickets, beside that its status must be StatusActive. A
+// restore closes it.
+const (
+	MintingOpen   = "open"
+	MintingClosed = "closed"
+)
+
 // TicketFactory is a template from which orchestrators mint tickets.
 type TicketFactory = Object[TicketFactorySpec, TicketFactoryStatus]
 
@@ -15,7 +22,8 @@ type TicketFactory = Object[TicketFactorySpec, TicketFactoryStatus]
 // holds for the tickets made from then on.
 type TicketFactorySpec struct {
 	Description string `json:"description"`
-	Status      string `json:"status"` // StatusActive by default
+	Status      string `json:"status"`  // StatusActive by default
+	Minting     string `json:"minting"` // left out: as it is, MintingOpen of a new one
 	// Orchestrators may use the factory: a workload by its id, or all that a ticket
 	// enrolled by the ticket's name. Beside that their role must be RoleOrchestrator.
 	Orchestrators []string       `json:"orchestrators"` // none: nobody
@@ -37,7 +45,8 @@ type TicketTemplate struct {
 
 // TicketFactoryStatus is what the authority says of a factory.
 type TicketFactoryStatus struct {
-	Minted    int64     `json:"minted"` // tickets, ever
+	Closed    string    `json:"closed,omitempty"` // why it is, where no administrator closed it
+	Minted    int64     `json:"minted"`           // tickets, ever
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 }

@@ -15,12 +15,16 @@ type TicketFactory struct {
 	Template      string   // JSON that only its writer understands
 	Networks      []string // network lists that the template names; written, not read
 	Minted        int64    // tickets, ever
-	Version       int64    // changes with every edit, not with a ticket
+	Closed        bool     // mints no tickets
+	// ClosedBecause says why, where no administrator closed it; written by
+	// CloseTicketFactories.
+	ClosedBecause string
+	Version       int64 // changes with every edit, not with a ticket
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
 }
 
-const ticketFactoryColumns = "name, description, status, orchestrators, template, minted, version, created_at, updated_at"
+const ticketFactoryColumns = "name, description, status, orchestrators, template, minted, closed, closed_because, version, created_at, updated_at"
 
 type ticketFactoryRow struct {
 	TicketFactory
@@ -29,7 +33,7 @@ type ticketFactoryRow struct {
 }
 
 func (r *ticketFactoryRow) dest() []any {
-	return []any{&r.Name, &r.Description, &r.Status, &r.orchestrators, &r.Template, &r.Minted, &r.Version, &r.createdAt, &r.updatedAt}
+	return []any{&r.Name, &r.Description, &r.Status, &r.orchestrators, &r.Template, &r.Minted, &r.Closed, &r.ClosedBecause, &r.Version, &r.createdAt, &r.updatedAt}
 }
 
 func (r *ticketFactoryRow) factory() (TicketFactory, error) {
@@ -79,9 +83,9 @@ func (q Queries) UnusedTickets(factory string, now time.Time) (int64, error) {
 
 // InsertTicketFactory adds a factory.
 func (tx *Tx) InsertTicketFactory(f TicketFactory) error {
-	err := tx.exec(`INSERT INTO ticket_factories (name, description, status, orchestrators, template, minted, version, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, 0, 1, $6, $6)`,
-		f.Name, f.Description, f.Status, formatList(f.Orchestrators), f.Template, milliseconds(f.CreatedAt))
+	err := tx.exec(`INSERT INTO ticket_factories (name, description, status, orchestrators, template, minted, version, created_at, updated_at, closed)
+		VALUES ($1, $2, $3, $4, $5, 0, 1, $6, $6, $7)`,
+		f.Name, f.Description, f.Status, formatList(f.Orchestrators), f.Template, milliseconds(f.CreatedAt), f.Closed)
 	if err != nil {
 		return err
 	}
@@ -91,12 +95,20 @@ func (tx *Tx) InsertTicketFactory(f TicketFactory) error {
 // UpdateTicketFactory stores all that can be edited of f, which must exist.
 func (tx *Tx) UpdateTicketFactory(f TicketFactory) error {
 	err := tx.exec(`UPDATE ticket_factories SET description = $1, status = $2, orchestrators = $3, template = $4,
-			version = version + 1, updated_at = $5 WHERE name = $6`,
-		f.Description, f.Status, formatList(f.Orchestrators), f.Template, milliseconds(f.UpdatedAt), f.Name)
+			version = version + 1, updated_at = $5,
+			closed = $6, closed_because = CASE WHEN $6 THEN closed_because ELSE '' END WHERE name = $7`,
+		f.Description, f.Status, formatList(f.Orchestrators), f.Template, milliseconds(f.UpdatedAt), f.Closed, f.Name)
 	if err != nil {
 		return err
 	}
 	return tx.setFactoryNetworks(f)
+}
+
+// CloseTicketFactories closes every factory that mints tickets, for that reason, and
+// returns how many there were.
+func (tx *Tx) CloseTicketFactories(because string, now time.Time) (int64, error) {
+	return tx.change("UPDATE ticket_factories SET closed = TRUE, closed_because = $1, version = version + 1, updated_at = $2 WHERE NOT closed",
+		because, milliseconds(now))
 }
 
 func (tx *Tx) setFactoryNetworks(f TicketFactory) error {
