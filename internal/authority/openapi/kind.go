@@ -57,9 +57,6 @@ func (d described) CreatedSchema() string {
 	return "Created" + d.Name
 }
 
-// MustHaveSpec reports whether a declaration without a spec is wrong.
-func (d described) MustHaveSpec() bool { return len(mustHave(d.Spec)) > 0 }
-
 // describe returns the part of the document about the kind.
 func (k Kind) describe() (map[string]any, error) {
 	d, err := k.inWords()

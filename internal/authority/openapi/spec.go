@@ -42,8 +42,6 @@ func declaration(spec map[string]any) map[string]any {
 	delete(schema, keyRequired)
 	if must := mustHave(spec); len(must) > 0 {
 		schema[keyRequired] = must
-	} else {
-		schema["type"] = []any{"object", "null"}
 	}
 	return schema
 }
