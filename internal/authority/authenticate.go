@@ -22,9 +22,28 @@ func refusedAssertion() *refusal {
 	return unauthorized("the client assertion was not accepted")
 }
 
+// workloadEndpoint answers a workload that is authenticated.
+type workloadEndpoint func(*http.Request, caller) (reply, error)
+
+// workload lets workloads to the endpoint, each assertion once: also where the request
+// turns out to be malformed.
+func (a *Authority) workload(kind string, inner workloadEndpoint) endpoint {
+	return func(r *http.Request) (reply, error) {
+		event := a.event(r, kind)
+		event.Resource = secretAskedFor(r)
+		who, err := a.authenticate(r, event)
+		if err != nil {
+			return reply{}, err
+		}
+		answer, err := inner(r, who)
+		a.settle(who.assertion, err)
+		return answer, err
+	}
+}
+
 // authenticate finds out which workload signed the request's assertion, and
-// evaluates every control that any contact is under: each endpoint for workloads
-// begins with it, so that none can forget one.
+// evaluates every control that any contact is under. Who calls it settles the
+// assertion.
 func (a *Authority) authenticate(r *http.Request, event store.Event) (caller, error) {
 	who, reason, err := a.identify(r)
 	if err != nil {
@@ -45,11 +64,12 @@ func (a *Authority) authenticate(r *http.Request, event store.Event) (caller, er
 		return caller{}, refusedAssertion()
 	}
 	v, err := checkContact(a.store.Read(r.Context()), who.Enrolled, a.source(r), event.At)
-	if err != nil {
-		return caller{}, err
+	if err == nil && v != nil {
+		err = a.forbid(r, who, event, v)
 	}
-	if v != nil {
-		return caller{}, a.forbid(r, who, event, v)
+	if err != nil {
+		a.settle(who.assertion, err)
+		return caller{}, err
 	}
 	return who, nil
 }
@@ -142,7 +162,6 @@ func (a *Authority) decideAnd(r *http.Request, who caller, event store.Event, ac
 	if err != nil {
 		return err
 	}
-	a.used.put(who.assertion.key(), struct{}{})
 	if refused != nil {
 		a.metrics.refusals.WithLabelValues(event.Kind).Inc()
 		return refused

@@ -33,11 +33,7 @@ type inviteResponse struct {
 }
 
 // invite mints a ticket for an orchestrator.
-func (a *Authority) invite(r *http.Request) (reply, error) {
-	who, err := a.authenticate(r, a.event(r, kindInvite))
-	if err != nil {
-		return reply{}, err
-	}
+func (a *Authority) invite(r *http.Request, who caller) (reply, error) {
 	var request inviteRequest
 	if err := readJSON(r, &request, maxInviteBytes, false); err != nil {
 		return reply{}, err
@@ -51,7 +47,7 @@ func (a *Authority) invite(r *http.Request) (reply, error) {
 		return reply{}, a.forbid(r, who, event, &violation{controlRole, "it is " + who.Ticket.Role + ", and only an orchestrator makes tickets"})
 	}
 	var answer inviteResponse
-	err = a.decideAnd(r, who, event, func(tx *store.Tx, event *store.Event) (refused *refusal, err error) {
+	err := a.decideAnd(r, who, event, func(tx *store.Tx, event *store.Event) (refused *refusal, err error) {
 		answer.Ticket, refused, err = a.mint(tx, who.Enrolled, request.Factory, event)
 		return refused, err
 	})

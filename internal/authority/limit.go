@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"errors"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -52,18 +53,33 @@ func (a *Authority) allowSource(r *http.Request) error {
 }
 
 // maxUsed bounds the messages that are remembered as used. The database remembers
-// all of them; this spares a look there for each request.
+// those that something was decided by; this spares a look there for each request.
 const maxUsed = 10000
 
 // allowWorkload refuses a request over the rate of the workload that signed it. A
-// message that was used before is refused first, and like a stranger's: who has
-// recorded it must not use up the workload's rate, or keep the database busy. One
-// that is not remembered, after a restart say, is refused when it is to be recorded.
+// message that was used before, or is being answered, is refused first, and like a
+// stranger's: who has recorded it must not use up the workload's rate, or keep the
+// database busy. One that is not remembered, after a restart say, is refused when it
+// is to be recorded. What was let through is to be settled.
 func (a *Authority) allowWorkload(workloadID string, by signedOnce) (used bool, err error) {
-	if _, used := a.used.get(by.key()); used {
+	if fresh := a.used.put(by.key(), struct{}{}); !fresh {
 		return true, nil
 	}
-	return false, a.tooMany(byWorkload, a.callers.take(workloadID, a.now()))
+	err = a.tooMany(byWorkload, a.callers.take(workloadID, a.now()))
+	if err != nil {
+		a.used.forget(by.key()) // it may be sent again later
+	}
+	return false, err
+}
+
+// settle ends what allowWorkload let through, err being its outcome. A message that was
+// answered stays used, whatever the answer; one by which nothing could be decided may
+// be sent again.
+func (a *Authority) settle(by signedOnce, err error) {
+	var answered *refusal
+	if err != nil && !errors.As(err, &answered) {
+		a.used.forget(by.key())
+	}
 }
 
 // tooMany is the refusal of who must wait, and no error for 0.

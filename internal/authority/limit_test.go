@@ -1,6 +1,8 @@
 package authority
 
 import (
+	"io"
+	"net/http/httptest"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -150,4 +152,67 @@ func TestStrangersUseUpNoWorkloadsRate(t *testing.T) {
 	}
 	m.idToken(nil).decode(t, 200, &idTokenResponse{}) // the third
 	m.idToken(nil).retryAfter(t)
+}
+
+// TestAnAssertionCountsOnce against the workload's rate: also where the body, or the
+// lack of one, makes the request malformed, and while another request with it lasts.
+func TestAnAssertionCountsOnce(t *testing.T) {
+	for name, ask := range map[string]func(m *member, assertion string) answer{
+		"id_token": func(m *member, by string) answer { return m.f.send("POST", idTokenPath, "Bearer "+by, "nonsense") },
+		"no audience": func(m *member, by string) answer {
+			return m.f.send("POST", idTokenPath, "Bearer "+by, `{"audience":[""]}`)
+		},
+		"invite": func(m *member, by string) answer { return m.f.send("POST", invitePath, "Bearer "+by, "{}") },
+		"key":    func(m *member, by string) answer { return m.f.send("POST", keyPath, "Bearer "+by, "{}") },
+		"too long": func(m *member, by string) answer {
+			return m.f.send("POST", keyPath, "Bearer "+by, strings.Repeat(" ", maxRegisterBytes+1))
+		},
+		"no JSON": func(m *member, by string) answer {
+			return m.f.send("POST", invitePath, "Bearer "+by, "{}", "Content-Type", "text/plain")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, func(c *Config) { c.WorkloadRatePerSecond, c.WorkloadRateBurst = 1e-6, 2 })
+			m := f.enrol(f.createTicket(resource.TicketSpec{}).Ticket)
+			recorded := m.assertion()
+			if got := ask(m, recorded); got.status != 400 && got.status != 413 && got.status != 415 {
+				t.Fatalf("status %d", got.status)
+			}
+			for range 10 {
+				ask(m, recorded).refused(t, 401)
+			}
+			m.idToken(nil).decode(t, 200, &idTokenResponse{}) // the second
+		})
+	}
+}
+
+// TestAnAssertionInFlightCountsOnce: the body of the first request is yet to come.
+func TestAnAssertionInFlightCountsOnce(t *testing.T) {
+	f := start(t, func(c *Config) { c.WorkloadRatePerSecond, c.WorkloadRateBurst = 1e-6, 2 })
+	m := f.enrol(f.createTicket(resource.TicketSpec{}).Ticket)
+	authorization := m.withAssertion()
+	body, rest := io.Pipe()
+	waits := httptest.NewRequest("POST", idTokenPath, body)
+	waits.Header.Set("Authorization", authorization)
+	waits.Header.Set("Content-Type", "application/json")
+	recorder, done := httptest.NewRecorder(), make(chan struct{})
+	go func() {
+		defer close(done)
+		f.Handler().ServeHTTP(recorder, waits)
+	}()
+	if _, err := io.WriteString(rest, "{"); err != nil { // which is read by who let the workload in
+		t.Fatal(err)
+	}
+	for range 10 {
+		f.send("POST", idTokenPath, authorization, nil).refused(t, 401)
+	}
+	if _, err := io.WriteString(rest, "}"); err != nil {
+		t.Fatal(err)
+	}
+	rest.Close()
+	<-done
+	if recorder.Code != 200 {
+		t.Errorf("the first is answered with %d %s", recorder.Code, recorder.Body)
+	}
+	m.idToken(nil).decode(t, 200, &idTokenResponse{}) // the second
 }

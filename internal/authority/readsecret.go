@@ -23,25 +23,14 @@ type secretResponse struct {
 
 // readSecret gives a workload a secret, if it has every tag of it. Whether there is
 // one that it may not read, it does not learn.
-func (a *Authority) readSecret(r *http.Request) (reply, error) {
+func (a *Authority) readSecret(r *http.Request, who caller) (reply, error) {
 	event := a.event(r, kindSecret)
-	id := r.PathValue("id")
-	known := isSecretName(id)
-	if known { // what it is not stays out of the activity: it may be anything, of any length
-		event.Resource = resource.KindSecret + "/" + id
-	}
-	who, err := a.authenticate(r, event)
+	event.Resource = secretAskedFor(r)
+	secret, reason, err := a.findSecret(r.Context(), r.PathValue("id"), who.Ticket.Tags, event.At)
 	if err != nil {
 		return reply{}, err
 	}
-	var secret store.Secret
-	event.Reason = "no such secret"
-	if known {
-		secret, event.Reason, err = a.findSecret(r.Context(), id, who.Ticket.Tags, event.At)
-		if err != nil {
-			return reply{}, err
-		}
-	}
+	event.Reason = reason
 	if event.Reason != "" {
 		return reply{}, a.denySecret(r, who, event)
 	}
@@ -61,6 +50,9 @@ func (a *Authority) readSecret(r *http.Request) (reply, error) {
 // findSecret returns the secret, or the reason why there is none for a workload with
 // the tags.
 func (a *Authority) findSecret(ctx context.Context, id string, tags []string, now time.Time) (secret store.Secret, reason string, err error) {
+	if !isSecretName(id) {
+		return store.Secret{}, "no such secret", nil
+	}
 	secret, err = a.store.Read(ctx).Secret(id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -89,6 +81,16 @@ func (a *Authority) denySecret(r *http.Request, who caller, event store.Event) e
 	}
 	a.metrics.refusals.WithLabelValues(event.Kind).Inc()
 	return &refusal{status: http.StatusNotFound, message: "there is no secret of that id for this workload"}
+}
+
+// secretAskedFor is the resource that the request names, "" if it names none. What is
+// no name stays out of the activity: it may be anything, of any length.
+func secretAskedFor(r *http.Request) string {
+	id := r.PathValue("id")
+	if !isSecretName(id) {
+		return ""
+	}
+	return resource.KindSecret + "/" + id
 }
 
 func isSecretName(id string) bool {

@@ -56,6 +56,16 @@ func (r *recent[K, V]) put(key K, value V) bool {
 	return true
 }
 
+// forget remembers nothing of the key any more.
+func (r *recent[K, V]) forget(key K) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if element, found := r.known[key]; found {
+		delete(r.known, key)
+		r.order.Remove(element)
+	}
+}
+
 func (r *recent[K, V]) find(key K) (value V, found bool) {
 	element, found := r.known[key]
 	if !found {

@@ -81,6 +81,7 @@ func (a *Authority) register(r *http.Request) (reply, error) {
 		return reply{}, err
 	}
 	workloadID, err := a.enrol(r, e, event)
+	a.settle(e.proof, err)
 	if err != nil {
 		return reply{}, err
 	}

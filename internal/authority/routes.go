@@ -41,10 +41,10 @@ func (a *Authority) routes() routes {
 	r := routes{
 		api: map[string]methods{
 			registerPath:                {http.MethodPost: a.register},
-			idTokenPath:                 {http.MethodPost: a.issueIDToken},
-			invitePath:                  {http.MethodPost: a.invite},
-			keyPath:                     {http.MethodPost: a.replaceKey},
-			secretPath:                  {http.MethodGet: a.readSecret},
+			idTokenPath:                 {http.MethodPost: a.workload(kindIDToken, a.issueIDToken)},
+			invitePath:                  {http.MethodPost: a.workload(kindInvite, a.invite)},
+			keyPath:                     {http.MethodPost: a.workload(kindKey, a.replaceKey)},
+			secretPath:                  {http.MethodGet: a.workload(kindSecret, a.readSecret)},
 			jwksPath:                    {http.MethodGet: a.publishKeys},
 			documentPath:                {http.MethodGet: a.serveDocument},
 			resource.ActivityPath:       {http.MethodGet: a.admin(a.serveActivity)},

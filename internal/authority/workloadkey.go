@@ -22,11 +22,7 @@ type keyResponse struct {
 // replaceKey makes another key the one of the workload that asks. The former one
 // stops at once. A workload that does not learn the answer asks again, by the new
 // key: if that is in force already nothing changes.
-func (a *Authority) replaceKey(r *http.Request) (reply, error) {
-	who, err := a.authenticate(r, a.event(r, kindKey))
-	if err != nil {
-		return reply{}, err
-	}
+func (a *Authority) replaceKey(r *http.Request, who caller) (reply, error) {
 	var request keyRequest
 	if err := readJSON(r, &request, maxRegisterBytes, false); err != nil {
 		return reply{}, err
@@ -66,9 +62,6 @@ func (a *Authority) exchangeKey(r *http.Request, who caller, key jose.PublicKey,
 		}
 		return errors.Join(err, tx.AppendEvent(event), tx.Contacted(who.Workload, event.At))
 	})
-	if err == nil {
-		a.used.put(who.assertion.key(), struct{}{})
-	}
 	if err == nil && refused != nil {
 		a.metrics.refusals.WithLabelValues(event.Kind).Inc()
 		return refused
