@@ -157,13 +157,14 @@ func specs(ticket, workload string) map[string]spec {
 			"max_uses":  usesRule, "workload_ttl": durationRule, "tags": tagsRule, "audiences": audiencesRule, "networks": networksRule,
 		}, nil},
 		resource.KindTicketFactory: {reflect.TypeFor[resource.TicketFactorySpec](), map[string]any{
-			"description": "d", "status": "active", "orchestrators": []string{ticket, workload},
+			"description": "d", "status": "active", "minting": "closed", "orchestrators": []string{ticket, workload},
 			"ticket": map[string]any{
 				"description": "d", "role": "agent", "expires_in": "1h", "max_uses": 5, "workload_ttl": "720h",
 				"tags": []string{"a", "b"}, "audiences": []string{"a", "b"}, "networks": []string{"public-access"},
 			},
 		}, map[string]rule{
 			"description": descriptionRule, "status": statusRule,
+			"minting":            {empty: true, beyond: []any{"ajar", "Open", text(1000)}},
 			"orchestrators":      {empty: true, beyond: []any{texts(maxOrchestrators + 1), []string{""}, []string{"nobody"}, []string{"A b"}, []string{text(64)}}},
 			"ticket":             {empty: true},
 			"ticket.description": descriptionRule, "ticket.role": {empty: true, beyond: []any{"orchestrator", "admin", text(1000)}},
