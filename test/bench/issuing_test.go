@@ -20,7 +20,7 @@ import (
 func BenchmarkIssuing(b *testing.B) {
 	c := newComparison(b)
 	c.report.Machine = thisMachine(b)
-	asking := load{what: "tokens, closed loop", connections: keptConnections}
+	asking := load{what: "tokens, closed loop", connections: askers}
 	fetching := load{what: "JWKS, closed loop", connections: keptConnections}
 	rows := []row{
 		{asking, "I", "I", nil},
@@ -54,6 +54,10 @@ func BenchmarkIssuing(b *testing.B) {
 func cpuAtLeast(least float64) *bound {
 	return &bound{fmt.Sprintf("CPU ≥ %.2f", least), func(r Row) float64 { return r.CPU.Median }, func(v float64) bool { return v >= least }}
 }
+
+// askers are the clients that ask for tokens at once: enough that commits have
+// something to share.
+const askers = 128
 
 // pairsAtOnce is how many raw pairs a request to the issuer makes: the request
 // itself then costs nothing beside them.
