@@ -39,12 +39,12 @@ func WriteBackup(ctx context.Context, from, to string, now time.Time) (Backup, e
 	return b, nil
 }
 
-func copyCommitted(ctx context.Context, from, to string) error {
+func copyCommitted(ctx context.Context, from, to string) (err error) {
 	db, err := sql.Open("sqlite", dsn(from)+"&mode=rw") // not made if it is not there
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { err = errors.Join(err, db.Close()) }()
 	current, target, err := schemaVersions(ctx, db)
 	switch {
 	case err != nil:
@@ -92,12 +92,12 @@ func ReadBackup(ctx context.Context, path string) (Backup, error) {
 	return b, nil
 }
 
-func readBackup(ctx context.Context, path string) (Backup, error) {
+func readBackup(ctx context.Context, path string) (b Backup, err error) {
 	db, err := sql.Open("sqlite", dsn(path)+"&mode=ro&immutable=1")
 	if err != nil {
 		return Backup{}, err
 	}
-	defer db.Close()
+	defer func() { err = errors.Join(err, db.Close()) }()
 	var mark, format int64
 	if err := db.QueryRowContext(ctx, "SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version)").
 		Scan(&mark, &format); err != nil {
