@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -143,6 +144,10 @@ func (a *Authority) setUp(ctx context.Context) error {
 	}
 	if a.assertionsAfter, err = assertionsAfter(a.store.Read(ctx)); err != nil {
 		return err
+	}
+	if now := a.now(); a.assertionsAfter.After(now.Add(clockSkew)) {
+		return fmt.Errorf("a backup was restored at %s, and the clock says %s: every workload would be refused until then; set the clock, or, if it was wrong at the restore, restore the backup again",
+			a.assertionsAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	candidate, err := randomID(a.random, prefixOperator)
 	if err != nil {

@@ -35,7 +35,11 @@ func WriteBackup(ctx context.Context, config Config, file string, overwrite bool
 	if err != nil {
 		return Backup{}, err
 	}
-	if exists(file) && !overwrite {
+	there, err := exists(file)
+	if err != nil {
+		return Backup{}, fmt.Errorf("back up: %w", err)
+	}
+	if there && !overwrite {
 		return Backup{}, fmt.Errorf("back up: %s: %w; name another file, or say --overwrite", file, fs.ErrExist)
 	}
 	var written store.Backup
@@ -68,8 +72,15 @@ func databaseToBackUp(dir string) (string, error) {
 		return "", fmt.Errorf("back up: the restore in %s was cut off; start the authority, which finishes it", cutOff)
 	}
 	path := filepath.Join(dir, databaseFile)
-	if _, err := os.Stat(path); err != nil {
+	info, err := os.Lstat(path)
+	switch {
+	case err != nil:
 		return "", fmt.Errorf("back up: %w; name the authority's data folder with LANYARD_DATA_DIR", err)
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("back up: %s is no regular file: it could lead to another database", path)
+	}
+	if err := checkOwner(dir); err != nil {
+		return "", fmt.Errorf("back up: %w", err)
 	}
 	return path, nil
 }
@@ -82,7 +93,8 @@ func (c Config) whereTheKeyIs() string {
 		return "the value of LANYARD_KEY_ENCRYPTION_KEY"
 	case c.KeyEncryptionKeyFile != "":
 		return "the file " + c.KeyEncryptionKeyFile
-	case exists(byDefault):
+	}
+	if there, err := exists(byDefault); err == nil && there {
 		return "the file " + byDefault
 	}
 	return "what the authority is started with as LANYARD_KEY_ENCRYPTION_KEY or LANYARD_KEY_ENCRYPTION_KEY_FILE"

@@ -69,8 +69,12 @@ func Restore(ctx context.Context, config Config, file string, options RestoreOpt
 	if err != nil {
 		return Restored{}, err
 	}
+	if now := config.Now(); now.Before(backup.TakenAt) {
+		return Restored{}, fmt.Errorf("restore: this host's clock says %s, and the backup was made at %s: set the clock, by which assertions are accepted from now on",
+			now.UTC().Format(time.RFC3339), backup.TakenAt.UTC().Format(time.RFC3339))
+	}
 	if err := checkOwner(config.DataDir); err != nil {
-		return Restored{}, err
+		return Restored{}, fmt.Errorf("restore: %w", err)
 	}
 	if err := checkTokenFolder(config, options); err != nil {
 		return Restored{}, err
@@ -83,7 +87,12 @@ func Restore(ctx context.Context, config Config, file string, options RestoreOpt
 	if _, err := finishRestore(config); err != nil {
 		return Restored{}, err
 	}
-	if path := filepath.Join(config.DataDir, databaseFile); exists(path) && !options.Replace {
+	path := filepath.Join(config.DataDir, databaseFile)
+	there, err := exists(path)
+	if err != nil {
+		return Restored{}, fmt.Errorf("restore: %w", err)
+	}
+	if there && !options.Replace {
 		return Restored{}, fmt.Errorf("restore: %s: %w; say --replace to have it set aside, or name another folder with LANYARD_DATA_DIR", path, fs.ErrExist)
 	}
 	r := restore{config: config, options: options, folder: filepath.Join(config.DataDir, restoringFolder)}
@@ -108,17 +117,17 @@ func checkRegular(file string) error {
 }
 
 // checkOwner refuses a folder of somebody else: the authority runs as who owns it, and
-// could not read what others put there.
+// could not read what others put there; who reads it for another can be led elsewhere.
 func checkOwner(dir string) error {
 	info, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("restore: %w", err)
+		return err
 	}
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
-		return fmt.Errorf("restore: %s belongs to user id %d: run this as that user, so that the authority can read what it makes", dir, owner.Uid)
+		return fmt.Errorf("%s belongs to user id %d: run this as that user, so that the authority can read what it makes", dir, owner.Uid)
 	}
 	return nil
 }
@@ -164,8 +173,11 @@ func (r *restore) prepare(ctx context.Context, file string) (err error) {
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	err = errors.Join(r.settle(ctx, s, file), s.Close())
-	if err == nil && exists(database+"-wal") {
+	if err := errors.Join(r.settle(ctx, s, file), s.Close()); err != nil {
+		return err
+	}
+	unwritten, err := exists(database + "-wal")
+	if err == nil && unwritten {
 		err = fmt.Errorf("restore: %s was not written whole; is there room on the file system?", database)
 	}
 	return err

@@ -544,3 +544,80 @@ func folderContent(t *testing.T, dir string) string {
 	}
 	return text.String()
 }
+
+// By a clock that is wrong, assertions would be refused for as long as it was ahead.
+func TestRestoreByAWrongClock(t *testing.T) {
+	f := start(t)
+	f.clock.Advance(time.Hour)
+	file := f.backUp()
+	f.stop()
+	f.clock.Advance(-time.Minute)
+	_, err := Restore(t.Context(), f.config, file, RestoreOptions{Replace: true})
+	if err == nil || !strings.Contains(err.Error(), "set the clock") {
+		t.Errorf("before the backup was made: %v", err)
+	}
+	f.clock.Advance(2 * time.Hour)
+	if _, err := Restore(t.Context(), f.config, file, RestoreOptions{Replace: true}); err != nil {
+		t.Fatal(err)
+	}
+	f.clock.Advance(-time.Hour)
+	a, err := New(f.config)
+	if err == nil {
+		_ = a.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "set the clock") {
+		t.Errorf("start after the clock was put right: %v", err)
+	}
+	f.clock.Advance(time.Hour - clockSkew)
+	if a, err = New(f.config); err != nil {
+		t.Fatalf("within the skew: %v", err)
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A database that is a link could lead whoever backs it up to another one.
+func TestALinkedDatabaseIsNotBackedUp(t *testing.T) {
+	f := start(t)
+	linked := f.config
+	linked.DataDir = t.TempDir()
+	if err := os.Symlink(filepath.Join(f.config.DataDir, databaseFile), filepath.Join(linked.DataDir, databaseFile)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := WriteBackup(t.Context(), linked, filepath.Join(t.TempDir(), "backup"), false)
+	if err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// What cannot be looked at is not taken for what is not there.
+func TestWhatCannotBeLookedAt(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if there, err := exists(filepath.Join(file, databaseFile)); err == nil {
+		t.Errorf("below a file: %t without an error", there)
+	}
+	if there, err := exists(file + "x"); there || err != nil {
+		t.Errorf("nothing: %t, %v", there, err)
+	}
+}
+
+// A start removes the whole database that an undecided restore left behind.
+func TestLeftoversOfARestoreAreRemoved(t *testing.T) {
+	f := start(t)
+	f.stop()
+	left := filepath.Join(f.config.DataDir, restoringFolder)
+	if err := os.Mkdir(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(left, databaseFile), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.serve("127.0.0.1:0")
+	if _, err := os.Lstat(left); !os.IsNotExist(err) {
+		t.Errorf("it is still there: %v", err)
+	}
+}

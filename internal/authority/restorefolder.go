@@ -55,6 +55,10 @@ func decideRestore(dir string, at time.Time) error {
 // locked. It returns the folder of what was set aside, "" if there was nothing.
 func finishRestore(config Config) (replaced string, err error) {
 	decided, err := unfinishedRestore(config.DataDir)
+	if err == nil && decided == "" {
+		// A whole database, of a restore that was cut off before it was decided.
+		err = os.RemoveAll(filepath.Join(config.DataDir, restoringFolder))
+	}
 	if err != nil || decided == "" {
 		return "", err
 	}
@@ -70,8 +74,8 @@ func finishRestore(config Config) (replaced string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("finish restore in %s: %w", decided, err)
 	}
-	if !exists(replaced) {
-		replaced = ""
+	if there, err := exists(replaced); err != nil || !there {
+		return "", err
 	}
 	return replaced, nil
 }
@@ -79,11 +83,15 @@ func finishRestore(config Config) (replaced string, err error) {
 // placeDatabase moves the database, after what was there has gone whole: the log of
 // one database must not be taken for that of another.
 func placeDatabase(dir, decided, replaced string) error {
-	if !exists(filepath.Join(decided, databaseFile)) {
-		return nil // it has its place already
+	if there, err := exists(filepath.Join(decided, databaseFile)); err != nil || !there {
+		return err // or it has its place already
 	}
 	for _, name := range []string{databaseFile, databaseFile + "-wal", databaseFile + "-shm"} {
-		if !exists(filepath.Join(dir, name)) {
+		there, err := exists(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		if !there {
 			continue
 		}
 		if err := os.MkdirAll(replaced, 0o700); err != nil {
@@ -108,10 +116,12 @@ func placeAdminToken(from, to, aside string) error {
 	if there, err := privatefile.Read(to); err == nil && there == secret {
 		return os.Remove(from)
 	}
-	if exists(to) {
-		if err := privatefile.Replace(to, to+aside); err != nil {
-			return err
-		}
+	there, err := exists(to)
+	if err == nil && there {
+		err = privatefile.Replace(to, to+aside)
+	}
+	if err != nil {
+		return err
 	}
 	if err := privatefile.Create(to, secret); err != nil {
 		return err
@@ -119,7 +129,12 @@ func placeAdminToken(from, to, aside string) error {
 	return os.Remove(from)
 }
 
-func exists(path string) bool {
+// exists tells what is not there from what cannot be looked at: of that nothing may
+// be concluded.
+func exists(path string) (bool, error) {
 	_, err := os.Lstat(path)
-	return err == nil
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
