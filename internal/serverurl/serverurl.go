@@ -43,7 +43,7 @@ func InTheClear(u *url.URL) bool {
 // IsLoopback reports whether a host name is this host by definition (RFC 6761
 // section 6.3) or a loopback address.
 func IsLoopback(host string) bool {
-	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
+	if strings.EqualFold(host, "localhost") {
 		return true
 	}
 	addr, err := netip.ParseAddr(host)

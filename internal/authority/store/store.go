@@ -36,6 +36,7 @@ type Store struct {
 	committing bool // a batch is being committed; of the writer alone
 
 	appended  bell          // rung when there are more events
+	probing   chan struct{} // held by who tries whether the file can be written again
 	verifying chan struct{} // held by who verifies them: it takes long, and readers are few
 
 	mu     sync.RWMutex // guards closed, and the queue against being closed while written to
@@ -63,6 +64,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		queue:  make(chan *write, queueLength),
 		done:   make(chan struct{}),
 
+		probing:   make(chan struct{}, 1),
 		verifying: make(chan struct{}, 1),
 	}
 	spent, err := s.Read(ctx).count("SELECT COUNT(*) FROM spent_ids")
@@ -152,6 +154,12 @@ func (s *Store) Ready(ctx context.Context) error {
 	}
 	if !s.failing.Load() {
 		return nil
+	}
+	select { // one at a time: whoever asks must not keep the writer busy
+	case s.probing <- struct{}{}:
+		defer func() { <-s.probing }()
+	default:
+		return fmt.Errorf("write to database: the last write failed, and another one is being tried: %w", ErrStorage)
 	}
 	const name = "probe"
 	if err := s.Write(ctx, func(tx *Tx) error { return tx.SetSetting(name, strings.Repeat("x", probeBytes)) }); err != nil {

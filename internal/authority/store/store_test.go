@@ -462,3 +462,20 @@ func newerSchema(t *testing.T) string {
 	}
 	return path
 }
+
+// While one who asks is trying, others are told without a write.
+func TestOneProbeAtATime(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "lanyard.db"))
+	s.failing.Store(true)
+	s.probing <- struct{}{}
+	if err := s.Ready(t.Context()); !errors.Is(err, ErrStorage) {
+		t.Errorf("beside another: %v", err)
+	}
+	<-s.probing
+	if err := s.Ready(t.Context()); err != nil {
+		t.Errorf("alone: %v", err)
+	}
+	if s.failing.Load() {
+		t.Error("the write that succeeded is not noted")
+	}
+}
