@@ -17,7 +17,7 @@ func unseen(operation string, status int) (reason string) {
 	case status != 503 || operation == "getReadiness" || operation == "listActivity" || operation == "verifyActivity":
 		return ""
 	}
-	return "the store refuses writes only while the authority stops, or with a million JWT ids to remember"
+	return "the store refuses only while the authority stops, with a million JWT ids to remember, or where its storage fails"
 }
 
 // TestEveryOperationAnswersAsTheDocumentSays: each operation is asked so that it
