@@ -57,8 +57,11 @@ type Client struct {
 
 	member atomic.Pointer[member] // nil until enrolled
 
-	// turn is held, by sending, to enrol and to close: a mutex whose wait ends
-	// with a context. It guards what follows.
+	life context.Context // until Close; it ends what is done in a turn
+	end  context.CancelFunc
+
+	// turn is held, by sending, to enrol, to renew the key and to close: a mutex
+	// whose wait ends with a context. It guards what follows.
 	turn    chan struct{}
 	folder  *folder
 	refusal refusal
@@ -94,7 +97,9 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	life, end := context.WithCancel(context.Background())
 	return &Client{
+		life: life, end: end,
 		config: config,
 		caller: caller{
 			base:    base,
@@ -162,9 +167,28 @@ func (c *Client) explain(err error, m *member) error {
 	return err
 }
 
-// Close lets go of the state folder, after an enrolment that is under way. The
-// client is of no use afterwards.
+// take waits for the turn. What is done with the context that it returns is cut off by
+// Close, which an authority that does not answer must not hold up: an enrolment and a
+// renewal can be interrupted anywhere.
+func (c *Client) take(ctx context.Context) (turn context.Context, release func(), err error) {
+	select {
+	case c.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	turn, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.life, func() { cancel(errClosed) })
+	return turn, func() {
+		stop()
+		cancel(nil)
+		<-c.turn
+	}, nil
+}
+
+// Close cuts off an enrolment or a renewal that is under way and lets go of the state
+// folder. The client is of no use afterwards.
 func (c *Client) Close() error {
+	c.end()
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()
 	c.closed = true

@@ -43,12 +43,11 @@ func (c *Client) enrolled(ctx context.Context) (*member, error) {
 	if m := c.member.Load(); m != nil {
 		return m, nil
 	}
-	select {
-	case c.turn <- struct{}{}:
-		defer func() { <-c.turn }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for enrolment: %w", ctx.Err())
+	ctx, release, err := c.take(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("wait for enrolment: %w", err)
 	}
+	defer release()
 	if m := c.member.Load(); m != nil {
 		return m, nil
 	}

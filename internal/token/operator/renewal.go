@@ -18,12 +18,11 @@ func (c *Client) RenewKey(ctx context.Context, maxAge time.Duration) (bool, erro
 	if _, err := c.enrolled(ctx); err != nil {
 		return false, err
 	}
-	select {
-	case c.turn <- struct{}{}:
-		defer func() { <-c.turn }()
-	case <-ctx.Done():
-		return false, fmt.Errorf("renew key: %w", ctx.Err())
+	ctx, release, err := c.take(ctx)
+	if err != nil {
+		return false, fmt.Errorf("renew key: %w", err)
 	}
+	defer release()
 	if c.closed {
 		return false, errClosed
 	}
@@ -35,6 +34,9 @@ func (c *Client) RenewKey(ctx context.Context, maxAge time.Duration) (bool, erro
 		return false, err
 	}
 	later, err := c.replaceKey(ctx)
+	if err != nil && c.life.Err() != nil {
+		return false, errClosed
+	}
 	if err != nil {
 		return false, fmt.Errorf("renew key: %w", err)
 	}

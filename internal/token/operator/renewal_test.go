@@ -174,3 +174,35 @@ func TestCopiedFolder(t *testing.T) {
 	wantError(t, err, token.ErrNotEnrolled, "a copy of", copied.StateDir)
 	fetch(t, c)
 }
+
+// An authority that does not answer holds up no Close, and with it no reload.
+func TestCloseCutsARenewalOff(t *testing.T) {
+	a := startAuthority(t)
+	c, _ := aged(t, a)
+	asked, release := make(chan struct{}), make(chan struct{})
+	leave := a.squat(func(http.ResponseWriter, string) {
+		close(asked)
+		<-release
+	})
+	defer leave()
+	defer close(release)
+	renewed := make(chan error, 1)
+	go func() {
+		_, err := c.RenewKey(t.Context(), time.Hour)
+		renewed <- err
+	}()
+	<-asked
+	closed := make(chan error, 1)
+	go func() { closed <- c.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(DefaultTimeout / 2):
+		t.Fatal("Close waits for the authority")
+	}
+	if err := <-renewed; !errors.Is(err, errClosed) {
+		t.Errorf("the renewal ended with %v", err)
+	}
+}
