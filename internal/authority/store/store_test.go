@@ -194,6 +194,28 @@ func TestWritesOfOneBatchDoNotUndoEachOther(t *testing.T) {
 	}
 }
 
+// TestWritesShareCommits: the next commit waits for more writes where many shared the
+// one before, and for nothing where there was one.
+func TestWritesShareCommits(t *testing.T) {
+	for shared, want := range map[int]time.Duration{1: 0, 2: restPerWrite, 11: 10 * restPerWrite, batchLength: maxRest} {
+		if got := rest(shared); got != want {
+			t.Errorf("after %d writes: %s, want %s", shared, got, want)
+		}
+	}
+	const writers = 90
+	s := open(t, filepath.Join(t.TempDir(), "db"))
+	var last time.Time
+	writeTogether(t, s, writers, func(int, *Tx) error { last = time.Now(); return nil })
+	if err := s.Write(t.Context(), func(*Tx) error {
+		if waited := time.Since(last); waited < rest(writers) {
+			t.Errorf("the next commit began after %s, want %s", waited, rest(writers))
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // writeTogether makes writes that form batches, and returns their errors.
 func writeTogether(t *testing.T, s *Store, writers int, fn func(i int, tx *Tx) error) []error {
 	t.Helper()

@@ -14,6 +14,9 @@ const (
 	queueLength = 1024
 	// batchLength is how many waiting writes share one commit, and so one fsync.
 	batchLength = 128
+	// restPerWrite and maxRest are how long no commit begins after one that was shared.
+	restPerWrite = 100 * time.Microsecond
+	maxRest      = 10 * time.Millisecond
 )
 
 // write is one waiting write.
@@ -73,9 +76,12 @@ func (s *Store) enqueue(ctx context.Context, w *write) error {
 func (s *Store) writeLoop(conn *sql.Conn) {
 	defer close(s.done)
 	prepared := newStatements(conn)
+	var earliest time.Time // for the next commit
 	for first := range s.queue {
+		time.Sleep(time.Until(earliest))
 		batch := s.gather(first)
 		s.commit(conn, prepared, batch)
+		earliest = time.Now().Add(rest(len(batch)))
 		for _, w := range batch {
 			close(w.done)
 		}
@@ -83,6 +89,15 @@ func (s *Store) writeLoop(conn *sql.Conn) {
 	prepared.close()
 	_ = guardCommits(conn, nil)
 	_ = conn.Close() // gives it back to the pool, which Close closes
+}
+
+// rest is how long the next commit waits after one that this many writes shared. What
+// a commit costs by itself does not depend on their number, and where many write at once
+// more are on their way: those that come meanwhile share the next one. It is nothing
+// where one writes alone, and little beside the commit itself where a few do; it grows
+// to where the machine is busy, and the processor gets to do something else.
+func rest(shared int) time.Duration {
+	return min(time.Duration(shared-1)*restPerWrite, maxRest)
 }
 
 // gather takes what waits behind first, so that all share one commit.
