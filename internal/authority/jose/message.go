@@ -24,9 +24,9 @@ type Message struct {
 
 // Header is what we read and write of a protected header.
 type Header struct {
-	Algorithm string
-	KeyID     string // "" where absent
-	Type      string // "" where absent
+	Algorithm string `json:"alg"`
+	KeyID     string `json:"kid,omitempty"` // "" where absent
+	Type      string `json:"typ,omitempty"` // "" where absent
 }
 
 // forbiddenHeaders name a key or a rule of the sender's own choice.

@@ -81,14 +81,20 @@ func (s Signer) Sign(typ string, claims any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("sign JWS: %w", err)
 	}
-	header := jws.NewHeaders()
-	err = errors.Join(header.Set(jws.KeyIDKey, s.public.thumbprint), header.Set(jws.TypeKey, typ))
+	header, err := json.Marshal(Header{Algorithm: s.public.Algorithm(), KeyID: s.public.thumbprint, Type: typ})
 	if err != nil {
 		return "", fmt.Errorf("sign JWS: %w", err)
 	}
-	compact, err := jws.Sign(payload, jws.WithKey(s.public.algorithm, *s.secret, jws.WithProtectedHeaders(header)))
+	// The library's signer alone: its jws.Sign takes a third of the signature's time
+	// again to write a header of three strings.
+	signer, err := jws.NewSigner(s.public.algorithm)
 	if err != nil {
 		return "", fmt.Errorf("sign JWS: %w", err)
 	}
-	return string(compact), nil
+	input := base64url.EncodeToString(header) + "." + base64url.EncodeToString(payload) // RFC 7515 section 5.1
+	signature, err := signer.Sign([]byte(input), *s.secret)
+	if err != nil {
+		return "", fmt.Errorf("sign JWS: %w", err)
+	}
+	return input + "." + base64url.EncodeToString(signature), nil
 }

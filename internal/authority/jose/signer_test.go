@@ -53,6 +53,10 @@ func TestAnotherImplementationReadsOurs(t *testing.T) {
 			if err != nil || string(payload) != `{"sub":"me"}` {
 				t.Errorf("payload %s, error %v", payload, err)
 			}
+			header, err := base64.RawURLEncoding.DecodeString(strings.Split(compact, ".")[0])
+			if want := fmt.Sprintf(`{"alg":%q,"kid":%q,"typ":"JWT"}`, algorithm, public.Thumbprint()); err != nil || string(header) != want {
+				t.Errorf("header %s, want %s", header, want)
+			}
 			key, _ := set.Key(0)
 			if key.Algorithm().String() != algorithm || public.Algorithm() != algorithm || key.KeyID() != public.Thumbprint() || key.KeyUsage() != "sig" {
 				t.Errorf("published %s", published)
