@@ -29,11 +29,11 @@ type Store struct {
 	reads  *sql.DB
 	read   *statements
 	memory *memory
-	spent  atomic.Int64 // rows of spent_ids, at least
 
 	failing atomic.Bool // the last commit that had something to write did not succeed
 
-	committing bool // a batch is being committed; of the writer alone
+	spent      spentIDs // of the writer alone
+	committing bool     // a batch is being committed; of the writer alone
 
 	appended  bell          // rung when there are more events
 	probing   chan struct{} // held by who tries whether the file can be written again
@@ -67,11 +67,9 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		probing:   make(chan struct{}, 1),
 		verifying: make(chan struct{}, 1),
 	}
-	spent, err := s.Read(ctx).count("SELECT COUNT(*) FROM spent_ids")
-	if err != nil {
+	if err := s.spent.read(s.Read(ctx)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), conn.Close(), writes.Close(), reads.Close())
 	}
-	s.spent.Store(spent)
 	if err := guardCommits(conn, s.mayCommit); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), conn.Close(), writes.Close(), reads.Close())
 	}

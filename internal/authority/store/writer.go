@@ -31,7 +31,6 @@ type write struct {
 type Tx struct {
 	Queries
 	store    *Store
-	spent    int64 // ids remembered by this write
 	last     *link // end of the chain of events; nil until it is read
 	appended bool  // there are more events, perhaps
 	wrote    bool  // rows were changed
@@ -133,8 +132,10 @@ func (s *Store) commit(conn *sql.Conn, prepared *statements, batch []*write) {
 	}
 	if err != nil {
 		_ = tx.control("ROLLBACK") // SQLite may have done so by itself
+		s.spent.undo(0)
 		failAll(batch, err)
 	}
+	s.spent.fresh = s.spent.fresh[:0]
 	if err != nil || tx.altered {
 		s.memory.forget()
 	}
@@ -145,7 +146,6 @@ func (s *Store) commit(conn *sql.Conn, prepared *statements, batch []*write) {
 	for _, c := range tx.contacts {
 		s.memory.contacted(c.workloadID, c.at)
 	}
-	s.spent.Add(tx.spent)
 	if tx.appended {
 		s.appended.ring()
 	}
@@ -177,14 +177,15 @@ func (tx *Tx) runOne(w *write) (err, fatal error) {
 	if err := tx.control("SAVEPOINT one"); err != nil {
 		return err, err
 	}
-	spentBefore, wroteBefore, contactsBefore := tx.spent, tx.wrote, len(tx.contacts)
+	spentBefore, wroteBefore, contactsBefore := len(tx.store.spent.fresh), tx.wrote, len(tx.contacts)
 	defer func() {
 		// A panic must not take the writer, and with it every other caller, down.
 		if p := recover(); p != nil {
 			err = fmt.Errorf("write to database: panic: %v", p)
 		}
 		if err != nil {
-			tx.spent, tx.wrote, tx.contacts = spentBefore, wroteBefore, tx.contacts[:contactsBefore]
+			tx.store.spent.undo(spentBefore)
+			tx.wrote, tx.contacts = wroteBefore, tx.contacts[:contactsBefore]
 			tx.last = nil // read again: the rollback may take events back
 			fatal = tx.control("ROLLBACK TO SAVEPOINT one")
 		}
