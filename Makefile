@@ -36,14 +36,16 @@ FUZZ_FLAGS ?=
 
 NEEDS := test/tools/debian-packages
 
+# Node.js of another source brings its own, with which Debian's conflicts.
+NPM_PACKAGE := $(shell command -v npm >/dev/null || echo npm)
+
 # The clients whose requests the end-to-end tests send, and who receives them.
 TEST_PACKAGES := curl wget git nginx-light caddy python3 python3-requests ruby php-cli nodejs python3-jwt python3-cryptography iproute2
-# Node.js of another source brings its own, with which Debian's conflicts.
-TEST_PACKAGES += $(shell command -v npm >/dev/null || echo npm)
+TEST_PACKAGES += $(NPM_PACKAGE)
 DEMO_PACKAGES := curl
 
 # What the benchmark compares with, and what makes its load.
-BENCH_PACKAGES := haproxy nginx-light nghttp2-client wrk
+BENCH_PACKAGES := haproxy nginx-light nghttp2-client wrk nodejs $(NPM_PACKAGE)
 # Further flags of the benchmark, such as BENCH_FLAGS='-rows P:H -pairs 4'.
 BENCH_FLAGS ?=
 
@@ -87,10 +89,10 @@ fuzz: go ## Fuzz all that parses foreign bytes, ten minutes in all (FUZZ_TIME=1m
 	@go run ./test/fuzz $(if $(FUZZ_TIME),-each $(FUZZ_TIME)) $(FUZZ_FLAGS) $(PACKAGES)
 
 .PHONY: bench
-bench: go ## Measure the data path against its peers (needs root; half an hour)
+bench: go ## Measure data path and authority against peers (needs root; 40 minutes)
 	@$(NEEDS) 'make bench' $(BENCH_PACKAGES)
 	@mkdir -p bin
-	go test -run '^$$' -bench Ladder -benchtime 1x -timeout 3h ./test/bench -args -json $(CURDIR)/bin/bench.json $(BENCH_FLAGS)
+	go test -run '^$$' -bench . -benchtime 1x -timeout 3h ./test/bench -args -out $(CURDIR)/bin $(BENCH_FLAGS)
 
 .PHONY: lint
 lint: go ## Check form and look for mistakes

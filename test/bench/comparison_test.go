@@ -31,6 +31,17 @@ type row struct {
 	must *bound
 }
 
+// name is what -rows selects a row by.
+func (r row) name() string { return fmt.Sprintf("%s %s:%s", r.load.what, r.a, r.b) }
+
+func names(rows []row) []string {
+	all := make([]string, 0, len(rows))
+	for _, r := range rows {
+		all = append(all, r.name())
+	}
+	return all
+}
+
 // bound is a criterion before it is measured.
 type bound struct {
 	what string
@@ -64,11 +75,17 @@ func newComparison(b *testing.B) comparison {
 	return comparison{b: b, wanted: regexp.MustCompile(*rowPattern), cells: map[[2]string][]Cell{}}
 }
 
+// skipUnless ends a benchmark of which nothing is wanted before it builds its host.
+func (c *comparison) skipUnless(these []string) {
+	if !slices.ContainsFunc(these, c.wanted.MatchString) {
+		c.b.Skip("-rows wants nothing of this benchmark")
+	}
+}
+
 // compare measures a row in the order A B B A, so that a drift of the machine
 // falls on both, until it has its pairs or half as many were discarded.
 func (c *comparison) compare(r row) {
-	name := fmt.Sprintf("%s %s:%s", r.load.what, r.a, r.b)
-	if !c.wanted.MatchString(name) {
+	if !c.wanted.MatchString(r.name()) {
 		return
 	}
 	out := Row{Load: c.label(r.load), A: r.a, B: r.b}
@@ -87,7 +104,7 @@ func (c *comparison) compare(r row) {
 	}
 	out.estimate(r.must)
 	c.report.Rows = append(c.report.Rows, out)
-	c.b.Logf("%s: CPU %v, rate %v, %d pairs, %d discarded", name, out.CPU, out.Rate, len(out.Pairs), out.Discarded)
+	c.b.Logf("%s: CPU %v, rate %v, %d pairs, %d discarded", r.name(), out.CPU, out.Rate, len(out.Pairs), out.Discarded)
 }
 
 func (c *comparison) label(of load) string {

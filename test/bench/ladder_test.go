@@ -4,6 +4,7 @@ package bench
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 )
@@ -17,13 +18,15 @@ type ladder struct {
 
 // BenchmarkLadder makes every comparison once, whatever b.N is.
 func BenchmarkLadder(b *testing.B) {
-	l := &ladder{comparison: newComparison(b), host: newHost(b)}
+	l := &ladder{comparison: newComparison(b)}
+	l.skipUnless(slices.Concat(names(rows(load{what: fixedLoad})), []string{"latency", "hooks", "memory"}))
+	l.host = newHost(b)
 	l.arms = l.host.arms()
 	l.measure = func(arm string, under load, length time.Duration) (Cell, error) {
 		return l.host.measure(l.arms[arm], under, length)
 	}
 	l.report.Machine, l.report.Token = thisMachine(b), len(l.host.token)
-	fixed := load{what: "kept connections, fixed rate", connections: keptConnections, rate: l.rate()}
+	fixed := load{what: fixedLoad, connections: keptConnections, rate: l.rate()}
 	for _, r := range rows(fixed) {
 		l.compare(r)
 	}
@@ -33,6 +36,9 @@ func BenchmarkLadder(b *testing.B) {
 	l.memory()
 	l.publish("ladder")
 }
+
+// fixedLoad is what the rows at a fixed rate are called.
+const fixedLoad = "kept connections, fixed rate"
 
 // rows are the comparisons. The first of a load are of an arm with itself: no
 // ratio closer to 1 than their interval says anything.

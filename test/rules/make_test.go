@@ -39,9 +39,23 @@ func TestMakeAloneShowsTheTargets(t *testing.T) {
 	if status != 0 {
 		t.Fatalf("make ended with %d:\n%s", status, output)
 	}
-	for _, target := range strings.Fields("help build demo test fuzz lint generate check-generated image ci clean") {
+	for _, target := range strings.Fields("help build demo test fuzz bench lint generate check-generated image ci clean") {
 		if !strings.Contains(output, "  make "+target+" ") {
 			t.Errorf("make help does not name %s:\n%s", target, output)
+		}
+	}
+}
+
+// Nothing is measured: the flags must be the benchmarks' own, and both be asked.
+func TestMakeBenchRunsBothBenchmarks(t *testing.T) {
+	path := commands(t, map[string]string{"dpkg-query": `echo "installed 1"`})
+	output, status := runAtTop(t, path, "make", "bench", "BENCH_FLAGS=-test.v -rows ^none$$")
+	if status != 0 {
+		t.Fatalf("make ended with %d:\n%s", status, output)
+	}
+	for _, benchmark := range []string{"BenchmarkLadder", "BenchmarkIssuing"} {
+		if !strings.Contains(output, benchmark) {
+			t.Errorf("make bench does not run %s:\n%s", benchmark, output)
 		}
 	}
 }
