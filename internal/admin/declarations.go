@@ -23,8 +23,8 @@ type Declared struct {
 	Declaration resource.Declaration[json.RawMessage]
 }
 
-// ReadDeclarations reads YAML documents, or JSON, which is YAML. file is what
-// errors call it. What a spec may hold is for the authority to judge.
+// ReadDeclarations reads YAML documents, or JSON, which is YAML: each is a resource or
+// a list of them. file is what errors call it. What a spec may hold is for the authority to judge.
 func ReadDeclarations(r io.Reader, file string) ([]Declared, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxDeclarations+1))
 	if err != nil {
@@ -35,25 +35,32 @@ func ReadDeclarations(r io.Reader, file string) ([]Declared, error) {
 	}
 	var all []Declared
 	for i, text := range documents(data) {
-		var said struct { // no pointer to it: the decoder would leave that nil
-			Kind string         `yaml:"kind"`
-			Name string         `yaml:"name"`
-			Spec map[string]any `yaml:"spec"`
-		}
-		err := yaml.NewDecoder(bytes.NewReader(text.content), yaml.Strict()).Decode(&said)
-		switch {
-		case err != nil && !errors.Is(err, io.EOF):
-			return nil, fmt.Errorf("read declarations: %s%s", file, whereAndWhy(err, text.line))
-		case said.Kind == "" && said.Name == "" && said.Spec == nil:
-			continue // a document of comments
-		}
-		one, err := declared(said.Kind, said.Name, said.Spec)
+		said, err := text.said()
 		if err != nil {
-			return nil, fmt.Errorf("read declarations: %s, document %d: %w", file, i+1, err)
+			return nil, fmt.Errorf("read declarations: %s%s", file, whereAndWhy(err, text.line))
 		}
-		all = append(all, one)
+		for j, one := range said {
+			d, err := one.declared()
+			if err != nil {
+				where := fmt.Sprintf("document %d", i+1)
+				if len(said) > 1 {
+					where += fmt.Sprintf(", resource %d", j+1)
+				}
+				return nil, fmt.Errorf("read declarations: %s, %s: %w", file, where, err)
+			}
+			all = append(all, d)
+		}
 	}
 	return all, nil
+}
+
+// said is what a file says of one resource. What the authority says of it, as lanyard
+// get shows it, is read over: so what that shows can be changed and applied.
+type said struct {
+	Kind   string         `yaml:"kind"`
+	Name   string         `yaml:"name"`
+	Spec   map[string]any `yaml:"spec"`
+	Status any            `yaml:"status"`
 }
 
 // document is one of a file, with the number of lines before it.
@@ -80,6 +87,33 @@ func documents(data []byte) []document {
 	return slices.DeleteFunc(all, func(d document) bool { return len(bytes.TrimSpace(d.content)) == 0 })
 }
 
+// said returns what the document says: of one resource, or of a list of them; of
+// none where it has comments only.
+func (d document) said() ([]said, error) {
+	var shape any
+	if err := d.decode(&shape); err != nil {
+		return nil, err
+	}
+	switch shape.(type) {
+	case nil:
+		return nil, nil
+	case []any:
+		var list []said
+		err := d.decode(&list)
+		return list, err
+	}
+	one := make([]said, 1) // no pointer: the decoder would leave that nil
+	return one, d.decode(&one[0])
+}
+
+func (d document) decode(into any) error {
+	err := yaml.NewDecoder(bytes.NewReader(d.content), yaml.Strict()).Decode(into)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
 func isMarker(line []byte) bool {
 	if !bytes.HasPrefix(line, []byte("---")) && !bytes.HasPrefix(line, []byte("...")) {
 		return false
@@ -87,27 +121,27 @@ func isMarker(line []byte) bool {
 	return len(line) == 3 || strings.ContainsRune(" \t\r\n", rune(line[3]))
 }
 
-func declared(word, name string, spec map[string]any) (Declared, error) {
-	kind, known := resource.FindKind(word)
-	if !known || word != kind.Kind {
+func (s said) declared() (Declared, error) {
+	kind, known := resource.FindKind(s.Kind)
+	if !known || s.Kind != kind.Kind {
 		var kinds []string
 		for _, k := range resource.Kinds() {
 			kinds = append(kinds, k.Kind)
 		}
-		return Declared{}, fmt.Errorf("kind is %q, not one of %s", word, strings.Join(kinds, ", "))
+		return Declared{}, fmt.Errorf("kind is %q, not one of %s", s.Kind, strings.Join(kinds, ", "))
 	}
-	if name == "" {
+	if s.Name == "" {
 		return Declared{}, errors.New("name is missing")
 	}
-	if spec == nil {
+	if s.Spec == nil {
 		// Taken for an empty one it would make everything its default.
 		return Declared{}, errors.New("spec is missing; for a resource of defaults alone say spec: {}")
 	}
-	data, err := json.Marshal(spec)
+	data, err := json.Marshal(s.Spec)
 	if err != nil {
 		return Declared{}, errors.New("spec has something that JSON cannot hold")
 	}
-	return Declared{kind, resource.Declaration[json.RawMessage]{Kind: kind.Kind, Name: name, Spec: data}}, nil
+	return Declared{kind, resource.Declaration[json.RawMessage]{Kind: kind.Kind, Name: s.Name, Spec: data}}, nil
 }
 
 // whereAndWhy leaves out the lines of the file that the YAML library quotes: one of

@@ -17,6 +17,10 @@ func TestReadDeclarations(t *testing.T) {
 		"marker in text":  {"kind: Ticket\nname: a\nspec:\n  description: |\n    ---\n    x\n", []string{`Ticket a {"description":"---\nx\n"}`}},
 		"line ends":       {"kind: Ticket\r\nname: a\r\nspec: {}\r\n---\r\nkind: Ticket\r\nname: b\r\nspec: {}\r\n", []string{"Ticket a {}", "Ticket b {}"}},
 		"JSON":            {`{"kind":"Ticket","name":"a","spec":{"max_uses":3}}`, []string{`Ticket a {"max_uses":3}`}},
+		"with a status":   {"kind: Ticket\nname: a\nspec: {}\nstatus:\n  state: active\n", []string{"Ticket a {}"}},
+		"a list":          {"- kind: Ticket\n  name: a\n  spec: {tags: [x]}\n- kind: Ticket\n  name: b\n  spec: {}\n  status: {uses: 1}\n", []string{`Ticket a {"tags":["x"]}`, "Ticket b {}"}},
+		"a list in JSON":  {`[{"kind":"Ticket","name":"a","spec":{}},{"kind":"Ticket","name":"b","spec":{}}]`, []string{"Ticket a {}", "Ticket b {}"}},
+		"an empty list":   {"[]\n", nil},
 		"nothing":         {"", nil},
 		"only a comment":  {"# nothing\n", nil},
 		"numbers as text": {"kind: Ticket\nname: a\nspec: {description: '1'}\n", []string{`Ticket a {"description":"1"}`}},
@@ -47,6 +51,11 @@ func TestReadDeclarationsSaysWhatIsWrong(t *testing.T) {
 		"kind":           {"kind: tickets\nname: a\n", "document 1"},
 		"no kind":        {"kind: Ticket\nname: a\nspec: {}\n---\nname: a\n", "document 2"},
 		"no name":        {"kind: Ticket\n", "name is missing"},
+		"in a list":      {"- kind: Ticket\n  name: a\n  spec: {}\n- kind: Ticket\n  spec: {}\n", "document 1, resource 2: name is missing"},
+		"list, unknown":  {"- kind: Ticket\n  name: a\n  specs: {content: hunter2}\n", "f.yaml:3:"},
+		"a text":         {"hunter2\n", "f.yaml:1"},
+		"list of texts":  {"[hunter2]\n", "f.yaml:1"},
+		"null in a list": {"- null\n", "document 1: kind is"},
 		"too long":       {"# " + strings.Repeat("a", maxDeclarations), "longer than"},
 	} {
 		t.Run(name, func(t *testing.T) {
