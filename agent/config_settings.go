@@ -10,8 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caarlos0/env/v11"
-
+	"github.com/lanyardhq/lanyard/internal/envsettings"
 	"github.com/lanyardhq/lanyard/internal/serverurl"
 	"github.com/lanyardhq/lanyard/internal/token/operator"
 )
@@ -43,8 +42,8 @@ type Settings struct {
 // ReadSettings reads the settings out of an environment. Flags may change them
 // afterwards; Complete comes last.
 func ReadSettings(environment map[string]string) (Settings, error) {
-	s, err := env.ParseAsWithOptions[Settings](env.Options{Environment: environment})
-	if err != nil {
+	var s Settings
+	if err := envsettings.Read(environment, &s); err != nil {
 		return Settings{}, fmt.Errorf("read settings: %w", err)
 	}
 	return s, nil

@@ -14,6 +14,7 @@ import (
 	"github.com/caarlos0/env/v11"
 	"github.com/spf13/cobra"
 
+	"github.com/lanyardhq/lanyard/internal/envsettings"
 	"github.com/lanyardhq/lanyard/internal/telemetry"
 )
 
@@ -73,12 +74,7 @@ func readSettings(command *cobra.Command, settings any) error {
 			environment[variable(field)] = f.Value.String()
 		}
 	})
-	for name, value := range environment {
-		if value == "" {
-			delete(environment, name) // set to nothing is not set
-		}
-	}
-	if err := env.ParseWithOptions(settings, env.Options{Environment: environment}); err != nil {
+	if err := envsettings.Read(environment, settings); err != nil {
 		return fmt.Errorf("%w: %w", errSettings, err)
 	}
 	return nil

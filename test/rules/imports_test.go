@@ -51,6 +51,7 @@ var ours = []struct {
 		"whether an address is a host's does not hang on who asks, or what for"},
 	{"internal/check", []string{"internal/attribution", "internal/registry", "internal/workload"},
 		"what a configuration would do is found out without a kernel program or a connection"},
+	{"internal/envsettings", nil, "how a setting is read does not hang on what it is for"},
 	{"internal/folderlock", nil, "who has a folder does not hang on what is in it"},
 	{"internal/privatefile", nil, "how a secret is kept in a file does not hang on whose it is"},
 	{"internal/httpserve", nil, "how a server starts, stops and speaks TLS does not hang on what it serves"},

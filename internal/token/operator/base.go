@@ -8,7 +8,7 @@ import (
 )
 
 // baseSetting is where the operator's base comes from, for errors.
-const baseSetting = "the operator's base (LANYARD_OPERATOR_BASE, or else LANYARD_AUTHORITY_URL)"
+const baseSetting = "the operator's base (LANYARD_OPERATOR_BASE or MIM_OPERATOR_BASE, or else LANYARD_AUTHORITY_URL)"
 
 // parseBase checks the operator's base and returns it as it goes into the aud of
 // proofs: without a slash at its end.
@@ -19,7 +19,7 @@ func parseBase(base string, allowInsecure bool) (string, error) {
 	}
 	if !allowInsecure && serverurl.InTheClear(u) {
 		return "", fmt.Errorf("%s is %q: http is accepted to loopback only, because a ticket "+
-			"and assertions would pass the network unencrypted; use https, or set allow_insecure", baseSetting, base)
+			"and assertions would pass the network unencrypted; use https, or allow it (allow_insecure of a source, or --allow-insecure)", baseSetting, base)
 	}
 	return strings.TrimRight(base, "/"), nil
 }
