@@ -124,7 +124,11 @@ func (f form) mutations(path string, value any) []mutation {
 		all = append(all, mutation{"empty", set([]string{}), r.empty, ""})
 	case map[string]any:
 		all = append(all, mutation{"empty", set(map[string]any{}), r.empty, r.lacks})
-		if !r.free {
+		if r.free {
+			for _, wrong := range []any{nil, 7, true, []string{}, map[string]any{}} {
+				all = append(all, mutation{"with " + render(wrong) + " in it", set(map[string]any{"name": wrong}), false, ""})
+			}
+		} else {
 			all = append(all, mutation{"unknown member in it", func(map[string]any, string) { value["nonsense"] = 1 }, false, "nonsense"})
 		}
 	}

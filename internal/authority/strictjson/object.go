@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -63,7 +65,8 @@ func Object(data []byte) (map[string]json.RawMessage, error) {
 // Unmarshal parses data as one JSON object into the struct that v points to. Each
 // member must be named, exactly, by a json tag of the struct. A field whose type
 // is a struct, or a pointer to one, is read just as strictly. A null leaves its
-// field alone, unless the field is a json.RawMessage.
+// field alone, unless the field is a json.RawMessage; in a list or a map it is an
+// error.
 func Unmarshal(data []byte, v any) error {
 	target := reflect.ValueOf(v)
 	if target.Kind() != reflect.Pointer || target.Elem().Kind() != reflect.Struct {
@@ -108,7 +111,27 @@ func intoField(value json.RawMessage, field reflect.Value) error {
 	if err := json.Unmarshal(value, field.Addr().Interface()); err != nil {
 		return fmt.Errorf("parse JSON: not a %s", describe(field.Type()))
 	}
+	if holdsNull(value, field.Kind()) {
+		return fmt.Errorf("parse JSON: not a %s: null is among them", describe(field.Type()))
+	}
 	return nil
+}
+
+// holdsNull reports whether a list or an object holds a null, which encoding/json
+// takes for an empty string.
+func holdsNull(value json.RawMessage, kind reflect.Kind) bool {
+	if !bytes.Contains(value, []byte("null")) {
+		return false // nearly always, so the value is seldom parsed twice
+	}
+	switch kind {
+	case reflect.Slice:
+		var list []any
+		return json.Unmarshal(value, &list) == nil && slices.Contains(list, nil)
+	case reflect.Map:
+		var object map[string]any
+		return json.Unmarshal(value, &object) == nil && slices.Contains(slices.Collect(maps.Values(object)), nil)
+	}
+	return false
 }
 
 // isPlainStruct reports whether t is a struct that does not parse itself.

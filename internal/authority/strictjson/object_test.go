@@ -20,16 +20,18 @@ type sample struct {
 	Inner  inner      `json:"inner"`
 	Maybe  *inner     `json:"maybe"`
 	Hidden string     `json:"-"`
+
+	Labels map[string]string `json:"labels"`
 }
 
 func TestUnmarshalReadsWhatItKnows(t *testing.T) {
 	var got sample
-	err := Unmarshal([]byte(`{"name":"n","count":3,"tags":["a"],"when":"2026-01-02T03:04:05Z","inner":{"deep":"d"},"maybe":{"deep":"e"}}`), &got)
+	err := Unmarshal([]byte(`{"name":"n","count":3,"tags":["a"],"when":"2026-01-02T03:04:05Z","inner":{"deep":"d"},"maybe":{"deep":"e"},"labels":{"null":"null"}}`), &got)
 	if err != nil {
 		t.Fatal(err)
 	}
 	when := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	want := sample{Name: "n", Count: 3, Tags: []string{"a"}, When: &when, Inner: inner{"d"}, Maybe: &inner{"e"}}
+	want := sample{Name: "n", Count: 3, Tags: []string{"a"}, When: &when, Inner: inner{"d"}, Maybe: &inner{"e"}, Labels: map[string]string{"null": "null"}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -59,6 +61,8 @@ func TestUnmarshalRefuses(t *testing.T) {
 		"cut off in value":      {`{"name":"x`, "not valid"},
 		"trailing object":       {`{}{}`, "follows"},
 		"trailing bracket":      {`{}]`, "follows"},
+		"null in a list":        {`{"tags":["a",null]}`, "null is among them"},
+		"null in an object":     {`{"labels":{"a":"1","b":null}}`, "null is among them"},
 		"no colon":              {`{"name" "x"}`, "name"},
 		"invalid UTF-8":         {"{\"name\":\"\xff\"}", "UTF-8"},
 		"half of a surrogate":   {`{"name":"\ud800"}`, "not valid"},
