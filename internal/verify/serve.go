@@ -42,5 +42,8 @@ func NewClient(caFile string) (*http.Client, error) {
 // Serve answers on the listener, which it closes, until ctx ends, and then finishes
 // the requests that it has.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
+	if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() {
+		log.Warn("other machines reach this address; the tokens in their questions pass the network in the clear", "address", address)
+	}
 	return httpserve.Serve(ctx, listener, httpserve.Config{Handler: handler, MaxHeaderBytes: maxHeaderBytes, Log: log})
 }
