@@ -142,7 +142,11 @@ type refusal struct {
 }
 
 func (a *API) authenticate(r *http.Request) (identity string, no *refusal) {
-	if given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+	fields := r.Header.Values("Authorization")
+	if len(fields) > 1 {
+		return "", &refusal{http.StatusUnauthorized, "more than one Authorization field"}
+	}
+	if given, ok := bearer(fields); ok {
 		if !a.config.Key.Matches(given) {
 			return "", &refusal{http.StatusUnauthorized, "wrong API key"}
 		}
@@ -152,6 +156,16 @@ func (a *API) authenticate(r *http.Request) (identity string, no *refusal) {
 		return "", &refusal{http.StatusNotFound, "the API key stands for no identity here; name one with local_api: {identity: NAME}"}
 	}
 	return a.authenticateProcess(r)
+}
+
+// bearer returns the credential of the Authorization field, if there is one of that
+// scheme (RFC 6750), whose name knows no case (RFC 9110 §11.1).
+func bearer(fields []string) (credential string, found bool) {
+	if len(fields) == 0 {
+		return "", false
+	}
+	scheme, credential, found := strings.Cut(fields[0], " ")
+	return credential, found && strings.EqualFold(scheme, "Bearer")
 }
 
 func (a *API) authenticateProcess(r *http.Request) (string, *refusal) {

@@ -123,6 +123,9 @@ func TestLocalAPI(t *testing.T) {
 	}{
 		{"key", noFlow, "keyed", "/peer/v1/id_token", withKey, "", 200, "token-of-keyed-for-."},
 		{"key and audience", noFlow, "keyed", "/peer/v1/id_token?audience=https://a", withKey, "", 200, "token-of-keyed-for-https://a."},
+		{"key, two audiences", noFlow, "keyed", "/peer/v1/id_token?audience=https://a&audience=https://b", withKey, "", 400, "one audience"},
+		{"key, scheme in other case", noFlow, "keyed", "/peer/v1/id_token", map[string]string{"Authorization": "bearer " + testKey}, "", 200, "token-of-keyed"},
+		{"other scheme", noFlow, "keyed", "/peer/v1/id_token", map[string]string{"Authorization": "Basic " + testKey}, "", 401, "missing"},
 		{"key, id", noFlow, "keyed", "/peer/v1/workload/id", withKey, "", 200, `"id":"pr1:keyed"`},
 		{"key without identity", noFlow, "", "/peer/v1/id_token", withKey, "", 404, "local_api"},
 		{"wrong key", open, "keyed", "/peer/v1/id_token", map[string]string{"Authorization": "Bearer nope", WorkloadHeader: "1"}, "", 401, "wrong"},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/token"
@@ -33,7 +34,12 @@ func (a *API) workloadID(w http.ResponseWriter, r *http.Request, identity string
 // idToken serves the identity's ID token: by default one without audience, as in
 // the original; ?audience= asks for one.
 func (a *API) idToken(w http.ResponseWriter, r *http.Request, identity string) {
-	t, err := a.config.Tokens.Get(r.Context(), token.Request{Identity: identity, Audience: r.URL.Query().Get("audience")})
+	audiences := r.URL.Query()["audience"]
+	if len(audiences) > 1 {
+		answerError(w, http.StatusBadRequest, "ask for one audience")
+		return
+	}
+	t, err := a.config.Tokens.Get(r.Context(), token.Request{Identity: identity, Audience: strings.Join(audiences, "")})
 	if err != nil {
 		a.answerFailure(w, err)
 		return

@@ -122,7 +122,8 @@ func TestLocalAPIHeaderOfAWorkload(t *testing.T) {
 		"Lanyard-Workload: 1": 200, "lanyard-workload: 1": 200, "": 401, "Lanyard-Workload:": 401, "Lanyard-Workload: 0": 401,
 		"Lanyard-Workload: true": 401, "Lanyard-Workload: 11": 401, "Lanyard_Workload: 1": 401, "X-Lanyard-Workload: 1": 401,
 		"Authorization: Basic Og==": 401, "Authorization: Bearer ": 401,
-		"Lanyard-Workload: 1\r\nAuthorization: Bearer wrong": 401,
+		"Lanyard-Workload: 1\r\nAuthorization: Bearer wrong": 401, "Lanyard-Workload: 1\r\nAuthorization: bearer wrong": 401,
+		"Authorization: Bearer " + testKey + "\r\nAuthorization: Bearer " + testKey: 401,
 	} {
 		t.Run(header, func(t *testing.T) {
 			conn, in := dialLocal(t, serveLocalAPI(t, fakeFlow{1, workload.FlowLocalAPI}, "keyed"))
