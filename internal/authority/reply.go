@@ -51,6 +51,10 @@ type errorBody struct {
 	Message string `json:"message"`
 }
 
+// maxUnreadBytes is how much of a body that an endpoint has not read is read before
+// the answer: as much as net/http reads by itself, but only of a connection that is kept.
+const maxUnreadBytes = 256 << 10
+
 // send writes the answer and returns its status. Its Date field is the clock that
 // assertions are judged by, so that clients can correct theirs.
 func (a *Authority) send(w http.ResponseWriter, r *http.Request, answer reply, err error) int {
@@ -70,6 +74,9 @@ func (a *Authority) send(w http.ResponseWriter, r *http.Request, answer reply, e
 		answer = reply{status: http.StatusInternalServerError}
 		body = []byte(`{"code":500,"message":"internal error"}`)
 	}
+	// The system resets a connection that is closed on unread data, and the answer may
+	// be lost with it. Who cannot send the whole body needs none.
+	_, _ = io.CopyN(io.Discard, r.Body, maxUnreadBytes)
 	header := w.Header()
 	header.Set("Date", a.now().UTC().Format(http.TimeFormat))
 	header.Set("Content-Type", "application/json")
