@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/admin"
+	"github.com/lanyardhq/lanyard/internal/freeport"
 )
 
 // maxReplayed is how much is sent anew after a restart.
@@ -57,7 +57,11 @@ func newMortal(t *testing.T) *mortal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &mortal{t: t, dir: t.TempDir(), address: freeAddress(t)}
+	address, err := freeport.Address()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &mortal{t: t, dir: t.TempDir(), address: address}
 	m.program = filepath.Join(m.dir, programName)
 	if err := os.Symlink(self, m.program); err != nil {
 		t.Fatal(err)
@@ -77,17 +81,6 @@ func newMortal(t *testing.T) *mortal {
 		t.Fatal(err)
 	}
 	return m
-}
-
-// freeAddress is one where the authority can listen, each time.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 // start starts the authority and waits until it is ready.

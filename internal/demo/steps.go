@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lanyardhq/lanyard/internal/freeport"
 	"github.com/lanyardhq/lanyard/internal/telemetry/telemetrytest"
 )
 
@@ -30,7 +31,7 @@ func (s *story) setUp(ctx context.Context) error {
 	s.scene("Lanyard: a plain program gets in, because the kernel knows which program it is")
 	for _, address := range []*string{&s.authorityListen, &s.metricsListen, &s.localListen} {
 		var err error
-		if *address, err = freeAddress(); err != nil {
+		if *address, err = freeport.Address(); err != nil {
 			return err
 		}
 	}

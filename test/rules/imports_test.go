@@ -54,6 +54,7 @@ var ours = []struct {
 	{"internal/envsettings", nil, "how a setting is read does not hang on what it is for"},
 	{"internal/folderlock", nil, "who has a folder does not hang on what is in it"},
 	{"internal/privatefile", nil, "how a secret is kept in a file does not hang on whose it is"},
+	{"internal/freeport", nil, "whether a port is free does not hang on what will listen there"},
 	{"internal/httpserve", nil, "how a server starts, stops and speaks TLS does not hang on what it serves"},
 	{"internal/serverurl", nil, "whether an address is acceptable does not hang on what is asked there"},
 	{"internal/authority", []string{"internal/attest", "internal/admin/resource", "internal/folderlock", "internal/httpserve", "internal/privatefile", "internal/serverurl"},
