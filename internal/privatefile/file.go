@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/lanyardhq/lanyard/internal/trustedpath"
 )
 
 // MaxBytes bounds a secret file.
@@ -17,36 +19,57 @@ const MaxBytes = 4096
 // newPrefix begins the name of a file that is still being written.
 const newPrefix = ".new-"
 
-// Read returns the file's content without surrounding white space. A file that
-// its group or others may access, that is not regular, too large, or empty is an
-// error that names the file and what to do. A missing one is fs.ErrNotExist.
-func Read(path string) (string, error) {
-	return read(path, 0o077)
+// Read returns the content of a file of our own, without surrounding white space. One
+// that its group or others may access, that belongs to somebody else, is a link or
+// lies where others can exchange it is a *trustedpath.UntrustedError; one that is not
+// regular, too large or empty is an error too. A missing one is fs.ErrNotExist.
+func Read(path string) (string, error) { return read(path, trustedpath.Secret) }
+
+// ReadShared is Read of a file that others may read too.
+func ReadShared(path string) (string, error) { return read(path, trustedpath.Kept) }
+
+// ReadGiven is ReadShared of a file that somebody gave us, and that may be a link of
+// root's or of ours: a secret that was mounted, say.
+func ReadGiven(path string) (string, error) { return read(path, trustedpath.Given) }
+
+// ReadGivenSecret is Read of a file that somebody gave us, and that may be a link of
+// root's or of ours. If it is root's and we are not, its group may read it, too.
+func ReadGivenSecret(path string) (string, error) { return read(path, trustedpath.GivenSecret) }
+
+func read(path string, rule trustedpath.Rule) (string, error) {
+	f, err := trustedpath.Open(path, rule)
+	if err != nil {
+		return "", fmt.Errorf("read secret file: %w", err)
+	}
+	return content(f, path)
 }
 
-// ReadShared is Read of a file that others may read too, as somebody else made it:
-// a secret that was mounted, say.
-func ReadShared(path string) (string, error) {
-	return read(path, 0)
-}
-
-func read(path string, forbidden fs.FileMode) (string, error) {
+// ReadLent is Read of a file that may belong to somebody else and lie anywhere: root
+// administers an authority that runs as another user by that user's token.
+func ReadLent(path string) (string, error) {
 	// Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", fmt.Errorf("read secret file: %w", err)
 	}
-	defer f.Close()
 	info, err := f.Stat()
+	switch {
+	case err != nil:
+		err = fmt.Errorf("read secret file: %w", err)
+	case !info.Mode().IsRegular():
+		err = fmt.Errorf("read secret file %s: not a regular file", path)
+	case info.Mode().Perm()&0o077 != 0:
+		err = fmt.Errorf("read secret file %s: mode %04o lets others in; run chmod 600 on it", path, info.Mode().Perm())
+	}
 	if err != nil {
-		return "", fmt.Errorf("read secret file: %w", err)
+		return "", errors.Join(err, f.Close())
 	}
-	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("read secret file %s: not a regular file", path)
-	}
-	if mode := info.Mode().Perm(); mode&forbidden != 0 {
-		return "", fmt.Errorf("read secret file %s: mode %04o lets others in; run chmod 600 on it", path, mode)
-	}
+	return content(f, path)
+}
+
+// content reads the secret and closes the file.
+func content(f *os.File, path string) (string, error) {
+	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
 	if err != nil {
 		return "", fmt.Errorf("read secret file %s: %w", path, err)
@@ -63,8 +86,12 @@ func read(path string, forbidden fs.FileMode) (string, error) {
 
 // Create writes a new file of mode 0600 that holds the secret and a line break.
 // It is there whole and on disk, or not at all; a file that exists already is
-// left alone and is fs.ErrExist.
+// left alone and is fs.ErrExist. A folder in which others could exchange it is a
+// *trustedpath.UntrustedError.
 func Create(path, secret string) error {
+	if err := trustedpath.CheckFolder(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("create secret file %s: %w", path, err)
+	}
 	return CreateBy(path, func(f *os.File) error {
 		_, err := f.WriteString(secret + "\n")
 		return err
@@ -93,11 +120,18 @@ func write(path string, fill func(*os.File) error, place func(from, to string) e
 	dir := filepath.Dir(path)
 	temporary, err := os.CreateTemp(dir, newPrefix+"*") // mode 0600
 	if err != nil {
+		var failed *fs.PathError
+		if errors.As(err, &failed) {
+			err = renamed{err, failed.Path, path}
+		}
 		return fmt.Errorf("%w; the folder must be writable for user id %d", err, os.Geteuid())
 	}
 	defer func() {
 		if removed := os.Remove(temporary.Name()); removed != nil && !errors.Is(removed, fs.ErrNotExist) {
 			err = errors.Join(err, removed)
+		}
+		if err != nil {
+			err = renamed{err, temporary.Name(), path}
 		}
 	}()
 	err = fill(temporary)
@@ -112,6 +146,20 @@ func write(path string, fill func(*os.File) error, place func(from, to string) e
 	}
 	return syncFolder(dir)
 }
+
+// renamed is an error in whose text a file has the name that it was to get: that of a
+// temporary file is another at each attempt, and who repeats one tells by the text of its
+// error whether that is news.
+type renamed struct {
+	error
+	from, to string
+}
+
+// Error implements error.
+func (e renamed) Error() string { return strings.ReplaceAll(e.error.Error(), e.from, e.to) }
+
+// Unwrap returns the error with the other name.
+func (e renamed) Unwrap() error { return e.error }
 
 // Replace moves a secret file over another of the same folder: afterwards there is
 // the new one, and never a moment without either.

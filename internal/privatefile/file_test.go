@@ -2,12 +2,15 @@ package privatefile
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/lanyardhq/lanyard/internal/trustedpath"
 )
 
 func TestCreateThenRead(t *testing.T) {
@@ -57,6 +60,38 @@ func TestReplaceBy(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 1 {
 		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+// TestErrorsRepeat: they have the same text each time, and it names the file that was to be.
+func TestErrorsRepeat(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := Create(path, "s3cret"); err != nil {
+		t.Fatal(err)
+	}
+	boom := errors.New("boom")
+	for name, k := range map[string]struct {
+		path string
+		err  error
+		try  func(path string) error
+	}{
+		"folder that nobody can write": {"/sys/secret", fs.ErrPermission, func(path string) error { return Create(path, "s3cret") }},
+		"no folder": {path + "/secret", syscall.ENOTDIR, func(path string) error {
+			return CreateBy(path, func(*os.File) error { return nil })
+		}},
+		"taken": {path, fs.ErrExist, func(path string) error { return Create(path, "s3cret") }},
+		"filled by name": {path, boom, func(path string) error {
+			return ReplaceBy(path, func(f *os.File) error { return fmt.Errorf("fill %s: %w", f.Name(), boom) })
+		}},
+	} {
+		first, again := k.try(k.path), k.try(k.path)
+		if !errors.Is(first, k.err) || !errors.Is(again, k.err) {
+			t.Errorf("%s: %v, %v, want %v", name, first, again, k.err)
+			continue
+		}
+		if first.Error() != again.Error() || strings.Contains(first.Error(), newPrefix) || !strings.Contains(first.Error(), k.path) {
+			t.Errorf("%s: first %q, then %q", name, first, again)
+		}
 	}
 }
 
@@ -128,6 +163,66 @@ func TestReadDoesNotWait(t *testing.T) {
 	}
 }
 
+// TestLinks: only what was given to us may be one.
+func TestLinks(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "secret"), filepath.Join(dir, "link")
+	if err := errors.Join(Create(path, "hunter2"), os.Symlink("secret", link)); err != nil {
+		t.Fatal(err)
+	}
+	var untrusted *trustedpath.UntrustedError
+	for name, read := range map[string]func(string) (string, error){"own": Read, "shared": ReadShared} {
+		if got, err := read(link); got != "" || !errors.As(err, &untrusted) {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	for name, read := range map[string]func(string) (string, error){"given": ReadGiven, "lent": ReadLent} {
+		if got, err := read(link); err != nil || got != "hunter2" {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+// TestFolderOfEverybodys: a secret is neither read there nor written.
+func TestFolderOfEverybodys(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "secret")
+	if err := errors.Join(Create(path, "hunter2"), os.Chmod(dir, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	for name, read := range map[string]func(string) (string, error){"own": Read, "shared": ReadShared, "given": ReadGiven} {
+		if got, err := read(path); got != "" || err == nil || !strings.Contains(err.Error(), "run chmod go-w "+dir) {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if err := Create(path+"2", "hunter2"); err == nil || !strings.Contains(err.Error(), "run chmod go-w "+dir) {
+		t.Errorf("created: %v", err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+// TestReadLent: the mode counts there as well.
+func TestReadLent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte("hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ReadLent(path); err != nil || got != "hunter2" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ReadLent(path); got != "" || err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := ReadLent(filepath.Dir(path)); err == nil {
+		t.Error("a folder was read")
+	}
+}
+
 func TestReadRefuses(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, content string, mode os.FileMode) string {
@@ -162,5 +257,23 @@ func TestReadRefuses(t *testing.T) {
 	}
 	if err := Create("/sys/secret", "hunter2"); err == nil || !strings.Contains(err.Error(), "must be writable") || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("folder that nobody can write: %v", err)
+	}
+}
+
+// A secret that was mounted is a link to a file of root's.
+func TestReadGivenSecret(t *testing.T) {
+	dir := t.TempDir()
+	key, mounted := filepath.Join(dir, "key"), filepath.Join(dir, "mounted")
+	if err := errors.Join(os.WriteFile(key, []byte("secret\n"), 0o600), os.Symlink("key", mounted)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ReadGivenSecret(mounted); got != "secret" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := os.Chmod(key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ReadGivenSecret(mounted); got != "" || err == nil {
+		t.Errorf("readable by all: %q, %v", got, err)
 	}
 }

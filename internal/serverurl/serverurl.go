@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
+
+	"github.com/lanyardhq/lanyard/internal/trustedpath"
 )
+
+// maxRoots bounds a file of CAs in bytes: the system's have a quarter of a million.
+const maxRoots = 4 << 20
 
 // Parse returns the URL that a setting holds: http or https, with a host, and
 // without user or fragment. An error names the setting, and not its value, which
@@ -35,7 +39,8 @@ func ParseBase(setting, value string) (*url.URL, error) {
 }
 
 // InTheClear reports whether what is said to the URL's host can be read, and
-// changed, on its way: by plain HTTP, to another host than this.
+// changed, on its way: by plain HTTP, to another host than this. localhost is this host
+// for who dials by DialContext.
 func InTheClear(u *url.URL) bool {
 	return u.Scheme == "http" && !IsLoopback(u.Hostname())
 }
@@ -43,7 +48,7 @@ func InTheClear(u *url.URL) bool {
 // IsLoopback reports whether a host name is this host by definition (RFC 6761
 // section 6.3) or a loopback address.
 func IsLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
+	if strings.EqualFold(host, localhost) {
 		return true
 	}
 	addr, err := netip.ParseAddr(host)
@@ -51,12 +56,13 @@ func IsLoopback(host string) bool {
 }
 
 // ReadRoots reads the PEM file of the CAs to trust that LANYARD_CA_FILE names. For
-// "" it returns nil, which stands for the system's.
+// "" it returns nil, which stands for the system's. A file that others can write is
+// refused: they could answer in the server's place.
 func ReadRoots(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(file)
+	pem, err := trustedpath.Read(file, trustedpath.Given, maxRoots)
 	if err != nil {
 		return nil, fmt.Errorf("read LANYARD_CA_FILE: %w", err)
 	}

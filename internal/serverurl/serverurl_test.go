@@ -1,6 +1,7 @@
 package serverurl
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,6 +74,13 @@ func TestReadRoots(t *testing.T) {
 	nothing := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(nothing, []byte("nothing"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	open := filepath.Join(t.TempDir(), "ca.pem")
+	if err := errors.Join(os.WriteFile(open, nil, 0o600), os.Chmod(open, 0o622)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadRoots(open); err == nil || !strings.Contains(err.Error(), "run chmod go-w "+open) {
+		t.Errorf("writable: %v", err)
 	}
 	for _, file := range []string{"/nowhere", nothing} {
 		if _, err := ReadRoots(file); err == nil || !strings.Contains(err.Error(), "LANYARD_CA_FILE") || !strings.Contains(err.Error(), file) {

@@ -25,6 +25,18 @@ const (
 	FailOpen   OnFailure = "open"   // forwarded without a token
 )
 
+// UnknownCallers is what happens, while no agent answers, to a caller that might
+// have an identity and was never recognised, at an address of a destination that
+// fails closed.
+type UnknownCallers string
+
+// The choices for unknown callers.
+const (
+	UnknownPass             UnknownCallers = "pass"              // the default: nobody is harmed who may have nothing to do with it
+	UnknownRefusedElsewhere UnknownCallers = "refuse"            // refused outside the agent's network namespace
+	UnknownRefused          UnknownCallers = "refuse_everywhere" // and inside it
+)
+
 // Destination is a registered destination and the rule for requests to it. It is
 // made by the registry from a validated configuration; do not change one.
 type Destination struct {
@@ -38,8 +50,12 @@ type Destination struct {
 	Enforce               bool
 	ExistingAuthorization ExistingAuthorization
 	OnFailure             OnFailure
-	Methods               []string // upper case; empty means any
-	Paths                 []string // prefixes ending in "/", or exact paths; empty means any
+	Unknown               UnknownCallers // where OnFailure is closed
+	Methods               []string       // upper case; empty means any
+	Paths                 []string       // prefixes ending in "/", or exact paths; empty means any
+	// ServedBy says by user, cgroup or systemd unit who has to own the listening
+	// socket, which then has to be on this host. The zero one asks for nobody.
+	ServedBy Selector
 }
 
 // Lists reports whether the identity gets a token at this destination.

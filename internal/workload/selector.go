@@ -1,7 +1,7 @@
 package workload
 
 import (
-	"slices"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -58,6 +58,9 @@ type Mismatch struct {
 	Had    string   // what the process has, or "" if that is not known
 }
 
+// IsZero reports whether the selector names nothing.
+func (s Selector) IsZero() bool { return len(s.conditions) == 0 }
+
 // Match reports whether the process meets every condition.
 func (s Selector) Match(p *Process) bool {
 	for i := range s.conditions {
@@ -100,6 +103,16 @@ func (s Selector) Values(kind SelectorKind) []string {
 		return c.texts()
 	}
 	return nil
+}
+
+// String writes every condition out: two selectors of the same text match the same
+// processes.
+func (s Selector) String() string {
+	var text strings.Builder
+	for i := range s.conditions {
+		fmt.Fprintf(&text, "%s: %q\n", s.conditions[i].kind, s.conditions[i].texts())
+	}
+	return text.String()
 }
 
 func (s Selector) condition(kind SelectorKind) *condition {
@@ -186,46 +199,4 @@ func account(name string, id uint32) string {
 		return strconv.FormatUint(uint64(id), 10)
 	}
 	return name
-}
-
-// Condition returns the part of the selector that a connect hook can check. It
-// never excludes a process that the selector matches.
-func (s Selector) Condition() Condition {
-	var c Condition
-	if exe := s.condition(KindExecutable); exe != nil {
-		c.ExecutableNames = exe.baseNames()
-	}
-	if user := s.condition(KindUser); user != nil {
-		for _, v := range user.values {
-			c.UIDs = append(c.UIDs, v.id)
-		}
-	}
-	var where Selector
-	for _, condition := range s.conditions {
-		if condition.kind == KindCgroup || condition.kind == KindSystemdUnit {
-			where.conditions = append(where.conditions, condition)
-		}
-	}
-	if len(where.conditions) > 0 {
-		c.Cgroup = func(path string) bool {
-			return where.Match(&Process{Cgroup: path, SystemdUnit: SystemdUnit(path)})
-		}
-	}
-	return c
-}
-
-// baseNames returns the names that the running file may have, nil if any of the
-// patterns leaves the name open.
-func (c *condition) baseNames() []string {
-	var names []string
-	for _, v := range c.values {
-		name, ok := v.path.base()
-		if !ok {
-			return nil
-		}
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	return names
 }

@@ -128,7 +128,7 @@ func TestConditionNeverExcludesAMatch(t *testing.T) {
 	for range 2000 {
 		spec, _ := drawSpec(r)
 		s := mustSelect(t, spec)
-		c := s.Condition()
+		c := s.Condition("")
 		if !s.Match(p) {
 			t.Fatalf("%+v misses", spec)
 		}
@@ -141,17 +141,17 @@ func TestConditionNeverExcludesAMatch(t *testing.T) {
 }
 
 func TestConditionHoldsWhatAHookCanCheck(t *testing.T) {
-	c := mustSelect(t, SelectorSpec{Executables: []string{"/usr/bin/curl", "/opt/*/curl", `/x/we\*ird`}, Users: []string{"root", "990"}}).Condition()
+	c := mustSelect(t, SelectorSpec{Executables: []string{"/usr/bin/curl", "/opt/*/curl", `/x/we\*ird`}, Users: []string{"root", "990"}}).Condition("")
 	if !slices.Equal(c.ExecutableNames, []string{"curl", "we*ird"}) || !slices.Equal(c.UIDs, []uint32{0, 990}) || c.Cgroup != nil {
 		t.Errorf("got %+v", c)
 	}
 	for _, open := range []string{"/usr/bin/*", "/usr/**", "/usr/bin/cur?"} {
-		c = mustSelect(t, SelectorSpec{Executables: []string{"/usr/bin/curl", open}, AnyUser: true}).Condition()
+		c = mustSelect(t, SelectorSpec{Executables: []string{"/usr/bin/curl", open}, AnyUser: true}).Condition("")
 		if !c.IsZero() {
 			t.Errorf("%q: got %+v", open, c)
 		}
 	}
-	c = mustSelect(t, SelectorSpec{SystemdUnits: []string{"b.service"}, Cgroups: []string{"/system.slice"}}).Condition()
+	c = mustSelect(t, SelectorSpec{SystemdUnits: []string{"b.service"}, Cgroups: []string{"/system.slice"}}).Condition("")
 	for path, want := range map[string]bool{
 		"/system.slice/b.service":   true,
 		"/system.slice/b.service/x": true,
