@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/lestrrat-go/jwx/v2/jwt"
 	"github.com/spf13/cobra"
 
+	"github.com/lanyardhq/lanyard/internal/listen"
 	"github.com/lanyardhq/lanyard/internal/verify"
 )
 
@@ -45,22 +46,18 @@ func newVerifyCommand() *cobra.Command {
 		if err := readSettings(command, &settings); err != nil {
 			return err
 		}
-		verifier, err := settings.verifier(command.Context())
-		if err != nil {
-			return err
-		}
 		if settings.Listen == "" {
-			return verifyOne(command, verifier, args, output)
+			return settings.verifyOne(command, args, output)
 		}
 		if len(args) > 0 {
 			return usageError{errors.New("give a token or --listen, not both")}
 		}
-		return settings.serve(command.Context(), verifier, command.OutOrStdout(), command.ErrOrStderr())
+		return settings.serve(command.Context(), command.OutOrStdout(), command.ErrOrStderr())
 	}
 	return command
 }
 
-func (s verifySettings) verifier(ctx context.Context) (*verify.Verifier, error) {
+func (s verifySettings) verifier(ctx context.Context, log *slog.Logger) (*verify.Verifier, error) {
 	client, err := verify.NewClient(s.CAFile)
 	if err != nil {
 		return nil, err
@@ -72,13 +69,19 @@ func (s verifySettings) verifier(ctx context.Context) (*verify.Verifier, error) 
 		Issuer:        s.Issuer,
 		AllowInsecure: s.AllowInsecure,
 		Client:        client,
+		Log:           log,
 	})
 }
 
 // maxTokenInput bounds what is read of standard input.
 const maxTokenInput = 64 << 10
 
-func verifyOne(command *cobra.Command, verifier *verify.Verifier, args []string, output *outputFlag) error {
+func (s verifySettings) verifyOne(command *cobra.Command, args []string, output *outputFlag) error {
+	verifier, err := s.verifier(command.Context(), nil) // what goes wrong is in the error
+	if err != nil {
+		return err
+	}
+	defer verifier.Close()
 	var compact string
 	if len(args) == 1 && args[0] != "-" {
 		compact = args[0]
@@ -89,29 +92,55 @@ func verifyOne(command *cobra.Command, verifier *verify.Verifier, args []string,
 		}
 		compact = string(text)
 	}
-	claims, err := verifier.Verify(command.Context(), strings.TrimSpace(compact))
+	// What ends a file or a line is not the token's; a space anywhere else is.
+	claims, err := verifier.Verify(command.Context(), strings.Trim(compact, " \t\r\n"))
 	if err != nil {
 		return fmt.Errorf("verify token: %w", err)
 	}
 	return output.print(command.OutOrStdout(), claims, func(w io.Writer) { printClaims(w, claims) })
 }
 
-func printClaims(w io.Writer, claims jwt.Token) {
-	fmt.Fprintf(w, "workload\t%s\n", claims.Subject())
-	fmt.Fprintf(w, "issuer\t%s\n", claims.Issuer())
-	fmt.Fprintf(w, "audience\t%s\n", cmp.Or(strings.Join(claims.Audience(), " "), "none"))
-	fmt.Fprintf(w, "tags\t%s\n", cmp.Or(strings.Join(verify.Tags(claims), " "), "none"))
-	fmt.Fprintf(w, "token id\t%s\n", claims.JwtID())
-	fmt.Fprintf(w, "issued\t%s\n", claims.IssuedAt().Local().Format(time.RFC3339))
-	fmt.Fprintf(w, "expires\t%s\n", claims.Expiration().Local().Format(time.RFC3339))
+func printClaims(w io.Writer, claims verify.Claims) {
+	fmt.Fprintf(w, "workload\t%s\n", shown(claims.Subject))
+	fmt.Fprintf(w, "issuer\t%s\n", shown(claims.Issuer))
+	fmt.Fprintf(w, "audience\t%s\n", shown(claims.Audience...))
+	fmt.Fprintf(w, "tags\t%s\n", shown(claims.Tags...))
+	fmt.Fprintf(w, "token id\t%s\n", shown(claims.TokenID))
+	issued := "none"
+	if !claims.Issued.IsZero() {
+		issued = claims.Issued.Local().Format(time.RFC3339)
+	}
+	fmt.Fprintf(w, "issued\t%s\n", issued)
+	fmt.Fprintf(w, "expires\t%s\n", claims.Expires.Local().Format(time.RFC3339))
 }
 
-func (s verifySettings) serve(ctx context.Context, verifier *verify.Verifier, stdout, stderr io.Writer) error {
+// shown returns texts of a claim on one line, each as it is where it is a word of
+// printable ASCII, and quoted where it could pass for more than one, for another
+// line, or for another text that looks the same.
+func shown(values ...string) string {
+	var words []string
+	for _, value := range values {
+		if quoted := strconv.QuoteToASCII(value); quoted != `"`+value+`"` || strings.Contains(value, " ") {
+			value = quoted
+		}
+		if value != "" {
+			words = append(words, value)
+		}
+	}
+	return cmp.Or(strings.Join(words, " "), "none")
+}
+
+func (s verifySettings) serve(ctx context.Context, stdout, stderr io.Writer) error {
 	logger, err := s.Log.logger(stderr)
 	if err != nil {
 		return err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Listen)
+	verifier, err := s.verifier(ctx, logger)
+	if err != nil {
+		return err
+	}
+	defer verifier.Close()
+	listener, err := listen.TCP(ctx, listen.Config{}, s.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w; name another address with --listen", err)
 	}

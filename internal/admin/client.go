@@ -65,7 +65,7 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	token, err := privatefile.Read(config.TokenFile)
+	token, err := privatefile.ReadLent(config.TokenFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read administrator's token: %s is not there; the authority writes it at its first start: copy it here, or name it with LANYARD_ADMIN_TOKEN_FILE", config.TokenFile)
 	}
@@ -76,10 +76,11 @@ func New(config Config) (*Client, error) {
 		Timeout: requestTimeout,
 		// The token must not follow a redirect to another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
+		Transport: serverurl.WithoutUpgrade(&http.Transport{
 			Proxy:           http.ProxyFromEnvironment,
+			DialContext:     serverurl.DialContext(0),
 			TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		},
+		}),
 	}}, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
 	"github.com/lanyardhq/lanyard/internal/authority"
 	"github.com/lanyardhq/lanyard/internal/authority/openapi/openapitest"
+	"github.com/lanyardhq/lanyard/internal/serverurl/serverurltest"
 )
 
 // startAuthority serves a real authority and returns a client of it, which is held to
@@ -210,6 +211,27 @@ func TestAnswersOfOthers(t *testing.T) {
 	gone.Close()
 	if _, err := newClient(t, Config{URL: gone.URL, TokenFile: token}).Tickets(t.Context()); err == nil || !strings.Contains(err.Error(), "is it running?") {
 		t.Errorf("nobody there: %v", err)
+	}
+}
+
+// A server that changes the protocol, and then says nothing, keeps no call longer than the
+// reading of its answer takes.
+func TestAnswerThatChangesTheProtocol(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("hunter2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	letGo := make(chan error, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		letGo <- serverurltest.ChangeProtocol(w, requestTimeout/2)
+	}))
+	defer server.Close()
+	_, err := newClient(t, Config{URL: server.URL, TokenFile: token}).Tickets(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "101 (Switching Protocols)") {
+		t.Errorf("error %v", err)
+	}
+	if err := <-letGo; err != nil {
+		t.Error(err)
 	}
 }
 

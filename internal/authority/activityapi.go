@@ -34,9 +34,13 @@ func (a *Authority) serveActivity(r *http.Request, by store.AdminToken) (reply, 
 		return reply{}, err
 	}
 	if query.lines {
-		return a.streams.reply(func(s *stream) error { return a.streamActivity(s, query, by) })
+		return a.streams.reply(by, func(s *stream) error { return a.streamActivity(s, query, by) })
 	}
-	events, err := listActivity(a.store.Read(r.Context()), query)
+	if err := a.enterListing(by.ID); err != nil {
+		return reply{}, err
+	}
+	defer a.listings.leave(by.ID)
+	events, err := costly(a, r.Context(), func() ([]store.Event, error) { return listActivity(a.store.Read(r.Context()), query) })
 	if err != nil {
 		return reply{}, err
 	}
@@ -59,7 +63,13 @@ func listActivity(q store.Queries, query activityQuery) ([]store.Event, error) {
 	first, before := max(query.after+1, oldest), min(query.before, newest+1)
 	var all []store.Event
 	for before > first && len(all) < query.limit {
-		from := max(first, before-eventWindow)
+		from, err := q.EventWindowBefore(before, eventWindow)
+		if err != nil {
+			return nil, err
+		}
+		if from = max(first, from); from == before {
+			break
+		}
 		found, err := q.EventsBefore(query.filter, from-1, before, query.limit-len(all))
 		if err != nil {
 			return nil, err
@@ -70,16 +80,16 @@ func listActivity(q store.Queries, query activityQuery) ([]store.Event, error) {
 }
 
 // verifyActivity looks at every event: it may take longer than another answer.
-func (a *Authority) verifyActivity(r *http.Request, _ store.AdminToken) (reply, error) {
+func (a *Authority) verifyActivity(r *http.Request, by store.AdminToken) (reply, error) {
 	if r.URL.RawQuery != "" {
 		return reply{}, badRequest("there are no query parameters here")
 	}
-	return a.streams.reply(func(s *stream) error {
+	return a.streams.reply(by, func(s *stream) error {
 		chain, err := a.store.VerifyEvents(s.ctx)
 		answer := resource.ActivityChain{Intact: err == nil}
 		switch {
 		case err == nil:
-			answer.First, answer.Last, answer.Hash = chain.First, chain.Sequence, chain.Hash
+			answer = activityChainOf(chain)
 		case errors.Is(err, store.ErrTampered):
 			answer.Problem = err.Error()
 			a.log.ErrorContext(s.ctx, "the activity is not as it was written", "error", err)
@@ -90,6 +100,16 @@ func (a *Authority) verifyActivity(r *http.Request, _ store.AdminToken) (reply, 
 	})
 }
 
+func activityChainOf(c store.Chain) resource.ActivityChain {
+	answer := resource.ActivityChain{Intact: true, First: c.First, Last: c.Sequence, Hash: c.Hash}
+	for _, class := range c.Classes {
+		answer.Classes = append(answer.Classes, resource.ActivityClassChain{
+			Class: string(class.Class), Follows: class.Follows, First: class.First, Last: class.Sequence, Hash: class.Hash,
+		})
+	}
+	return answer
+}
+
 func activityOf(e store.Event) resource.Activity {
 	outcome := resource.OutcomeRefused
 	if e.Allowed {
@@ -98,7 +118,7 @@ func activityOf(e store.Event) resource.Activity {
 	return resource.Activity{
 		Sequence: e.Sequence, At: e.At, Kind: e.Kind, Outcome: outcome, Reason: e.Reason, Source: e.Source,
 		Admin: e.AdminID, Ticket: e.TicketID, Workload: e.WorkloadID, TokenID: e.TokenID, Resource: e.Resource,
-		Audiences: e.Audiences, Count: e.Count, Hash: e.Digest,
+		Audiences: e.Audiences, Count: e.Count, Hash: e.Digest, Class: string(e.Class),
 	}
 }
 

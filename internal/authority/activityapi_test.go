@@ -22,7 +22,7 @@ func (f *fixture) addEvents(n int, kind string) {
 	f.t.Helper()
 	err := f.store.Write(f.t.Context(), func(tx *store.Tx) error {
 		for i := range n {
-			e := store.Event{At: startTime.Add(time.Duration(i) * time.Second), Kind: kind, Source: "192.0.2.1", Allowed: i%2 == 0, WorkloadID: fmt.Sprint("w", i%10), Audiences: []string{"<a>"}}
+			e := store.Event{At: startTime.Add(time.Duration(i) * time.Second), Kind: kind, Source: "192.0.2.1", Allowed: i%2 == 0, WorkloadID: fmt.Sprint("w", i%10), Class: store.Classes()[1+i%4], Audiences: []string{"<a>"}}
 			if err := tx.AppendEvent(e); err != nil {
 				return err
 			}
@@ -154,21 +154,26 @@ func TestActivityExport(t *testing.T) {
 	if len(page.Items) != n/10+1 {
 		t.Errorf("listed %d", len(page.Items))
 	}
-	hash := ""
+	hashes, newest := map[string]string{}, ""
 	for _, a := range all {
-		hash = store.Event{
+		hash := store.Event{
 			Sequence: a.Sequence, At: a.At, Kind: a.Kind, Allowed: a.Outcome == "allowed", Reason: a.Reason, Source: a.Source,
 			AdminID: a.Admin, TicketID: a.Ticket, WorkloadID: a.Workload, TokenID: a.TokenID, Resource: a.Resource,
 			Audiences: a.Audiences, Count: a.Count,
-		}.Hash(hash)
-		if hash != a.Hash {
+		}.Hash(hashes[a.Class])
+		if hashes[a.Class], newest = hash, hash; hash != a.Hash {
 			t.Fatalf("event %d: hash %s, want %s", a.Sequence, a.Hash, hash)
 		}
 	}
 	var chain resource.ActivityChain
 	f.send("GET", resource.ActivityVerifyPath, "Bearer "+f.admin, nil).decode(t, 200, &chain)
-	if want := (resource.ActivityChain{Intact: true, First: 1, Last: n + atStart, Hash: hash}); chain != want {
-		t.Errorf("chain %+v, want %+v", chain, want)
+	if !chain.Intact || chain.First != 1 || chain.Last != n+atStart || chain.Hash != newest || len(chain.Classes) != len(store.Classes()) {
+		t.Errorf("chain %+v", chain)
+	}
+	for _, c := range chain.Classes {
+		if c.Hash != hashes[c.Class] {
+			t.Errorf("class %q ends in %s, want %s", c.Class, c.Hash, hashes[c.Class])
+		}
 	}
 	if got := f.send("HEAD", resource.ActivityPath+"?format=jsonl", "Bearer "+f.admin, nil); got.status != 200 || got.body != "" {
 		t.Errorf("HEAD: %d %q", got.status, got.body)
@@ -254,12 +259,20 @@ func TestFollow(t *testing.T) {
 func TestFollowersAreBounded(t *testing.T) {
 	f := start(t)
 	var last *http.Response
-	for range maxStreams {
+	for i := range maxStreams - maxStreamsOfOne {
+		if err := f.streams.places.enter(fmt.Sprint("another ", i/maxStreamsOfOne)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range maxStreamsOfOne - 1 {
 		response, _ := f.follow("", f.admin)
 		if response.StatusCode != 200 {
 			t.Fatalf("status %d", response.StatusCode)
 		}
 		last = response
+	}
+	if err := f.streams.places.enter("yet another"); err != nil {
+		t.Fatal(err)
 	}
 	f.send("GET", resource.ActivityPath+"?format=jsonl", "Bearer "+f.admin, nil).refused(t, 503)
 	f.send("GET", resource.ActivityPath, "Bearer "+f.admin, nil).decode(t, 200, &resource.Page[resource.Activity]{})

@@ -8,8 +8,8 @@ import (
 	"net/http"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/jose"
 	"github.com/lanyardhq/lanyard/internal/privatefile"
 )
 
@@ -21,7 +21,7 @@ func (a *Authority) ensureAdminToken(ctx context.Context) error {
 		return err
 	}
 	path := a.config.AdminTokenFile
-	secret, err := privatefile.Read(path)
+	secret, err := privatefile.ReadGivenSecret(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if secret, err = randomSecret(a.random, secretAdmin); err != nil {

@@ -5,15 +5,15 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // caller is an authenticated workload. Its assertion is not spent yet: that goes
 // into the write that records what was decided.
 type caller struct {
-	store.Enrolled
-	assertion signedOnce
+	store.Enrolled // as it was when the request came; see decision
+	assertion      signedOnce
 }
 
 // refusedAssertion is the one answer to every assertion that is not accepted. A
@@ -41,9 +41,9 @@ func (a *Authority) workload(kind string, inner workloadEndpoint) endpoint {
 	}
 }
 
-// authenticate finds out which workload signed the request's assertion, and
-// evaluates every control that any contact is under. Who calls it settles the
-// assertion.
+// authenticate finds out which workload signed the request's assertion, and refuses
+// it if a control does now: the rest of the request need not be read. What it lets
+// through is decided by decide, anew. Who calls it settles the assertion.
 func (a *Authority) authenticate(r *http.Request, event store.Event) (caller, error) {
 	who, reason, err := a.identify(r)
 	if err != nil {
@@ -133,48 +133,4 @@ func bearer(r *http.Request) (string, bool) {
 		return "", false
 	}
 	return credential, credential != "" && !strings.ContainsAny(credential, " \t,")
-}
-
-// decide spends the caller's assertion and records the event in one write. A
-// replayed assertion is refused, whatever was decided.
-func (a *Authority) decide(r *http.Request, who caller, event store.Event) error {
-	return a.decideAnd(r, who, event, func(*store.Tx, *store.Event) (*refusal, error) { return nil, nil })
-}
-
-// decideAnd lets act, in the same write, do what was asked for, or refuse it with
-// its reason in the event.
-func (a *Authority) decideAnd(r *http.Request, who caller, event store.Event, act func(*store.Tx, *store.Event) (*refusal, error)) error {
-	event.WorkloadID, event.TicketID = who.Workload.ID, who.Ticket.ID
-	var refused *refusal
-	err := a.store.Write(r.Context(), func(tx *store.Tx) error {
-		first, err := tx.SpendID(who.assertion.sender, who.assertion.id, who.assertion.expires)
-		if err != nil {
-			return err
-		}
-		if !first {
-			event.Allowed, event.Reason, event.TokenID = false, "the assertion was used before", ""
-			refused = refusedAssertion()
-		} else if refused, err = act(tx, &event); err != nil {
-			return err
-		}
-		return errors.Join(tx.AppendEvent(event), tx.Contacted(who.Workload, event.At))
-	})
-	if err != nil {
-		return err
-	}
-	if refused != nil {
-		a.metrics.refusals.WithLabelValues(event.Kind).Inc()
-		return refused
-	}
-	return nil
-}
-
-// forbid records that a control refuses an authenticated workload, and says so.
-func (a *Authority) forbid(r *http.Request, who caller, event store.Event, v *violation) error {
-	event.Reason = v.String()
-	if err := a.decide(r, who, event); err != nil {
-		return err
-	}
-	a.metrics.refusals.WithLabelValues(event.Kind).Inc()
-	return &refusal{status: http.StatusForbidden, message: v.message()}
 }

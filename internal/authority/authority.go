@@ -13,11 +13,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/keyring"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
 	"github.com/lanyardhq/lanyard/internal/folderlock"
 	"github.com/lanyardhq/lanyard/internal/httpserve"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // GCPercent is the garbage collector's GOGC that suits a process which is an
@@ -47,11 +47,16 @@ type Authority struct {
 	used       *recent[string, struct{}]       // messages that are good for once
 	parsedKeys *recent[string, jose.PublicKey] // of workloads, by their JWK
 
-	activity *activity
-	streams  *streams
-	metrics  *metrics
-	document func() (document, error) // made when it is first asked for
-	handler  http.Handler
+	activity    *activity
+	tidying     sync.Mutex // one tidies at a time
+	ageing      *ageing    // of who tidies
+	wall        *wallClock // likewise
+	streams     *streams
+	listings    *places
+	costlyReads chan struct{} // held by who reads many rows
+	metrics     *metrics
+	document    func() (document, error) // made when it is first asked for
+	handler     http.Handler
 
 	certificate *httpserve.Certificate // nil without TLS
 
@@ -100,6 +105,8 @@ func New(config Config) (*Authority, error) {
 		parsedKeys:   newRecent[string, jose.PublicKey](maxParsedKeys),
 		activity:     newActivity(),
 		streams:      newStreams(ctx),
+		listings:     newPlaces(maxListings, maxListingsOfOne),
+		costlyReads:  make(chan struct{}, maxCostlyReads),
 		metrics:      newMetrics(),
 		certificate:  certificate,
 		stop:         stop,
@@ -132,6 +139,9 @@ func openStore(ctx context.Context, config Config) (*store.Store, error) {
 }
 
 func (a *Authority) setUp(ctx context.Context) error {
+	if err := a.watchClock(ctx); err != nil {
+		return err
+	}
 	keys, err := a.store.Read(ctx).SigningKeys(store.PurposeIDToken)
 	if err != nil {
 		return err
@@ -160,7 +170,7 @@ func (a *Authority) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.ensureAdminToken(ctx)
+	return errors.Join(a.ensureAdminToken(ctx), a.beginAgeing(ctx))
 }
 
 // openBox opens the configured key-encryption key, or the one in the data folder,

@@ -54,6 +54,7 @@ var (
 	statusRule      = rule{empty: true, beyond: []any{"gone", "Active", text(1000)}}
 	expiryRule      = rule{beyond: []any{"tomorrow", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00Z", "9999-01-01T00:00:00Z", text(1000)}}
 	durationRule    = rule{empty: true, beyond: []any{"60", "-1h", "0s", "1ms", "1000000h", "9999999999999999h", text(1000)}}
+	tokenLifeRule   = rule{empty: true, beyond: []any{"60", "-1h", "0s", "1ms", "48h0m1s", text(1000)}}
 	usesRule        = rule{beyond: []any{maxTicketUses + 1}}
 	tagsRule        = rule{empty: true, beyond: []any{texts(maxTags + 1), []string{""}, []string{"a b"}, []string{"a,b"}, []string{text(maxTagLength + 1)}}}
 	audiencesRule   = rule{empty: true, beyond: []any{texts(maxTicketAudiences + 1), []string{""}, []string{"a b"}, []string{text(maxAudienceLength + 1)}}}
@@ -149,17 +150,17 @@ type spec struct {
 func specs(ticket, workload string) map[string]spec {
 	return map[string]spec{
 		resource.KindTicket: {reflect.TypeFor[resource.TicketSpec](), map[string]any{
-			"description": "d", "status": "active", "enrolment": "closed", "role": "agent", "expires_at": "2027-01-01T00:00:00Z", "max_uses": 5, "workload_ttl": "720h",
+			"description": "d", "status": "active", "enrolment": "closed", "role": "agent", "expires_at": "2027-01-01T00:00:00Z", "max_uses": 5, "workload_ttl": "720h", "max_token_ttl": "1h",
 			"tags": []string{"a", "b"}, "audiences": []string{"a", "b"}, "networks": []string{"public-access"},
 		}, map[string]rule{
 			"description": descriptionRule, "status": statusRule, "role": {empty: true, beyond: []any{"admin", text(1000)}}, "expires_at": expiryRule,
 			"enrolment": {empty: true, beyond: []any{"ajar", "Open", text(1000)}},
-			"max_uses":  usesRule, "workload_ttl": durationRule, "tags": tagsRule, "audiences": audiencesRule, "networks": networksRule,
+			"max_uses":  usesRule, "workload_ttl": durationRule, "max_token_ttl": tokenLifeRule, "tags": tagsRule, "audiences": audiencesRule, "networks": networksRule,
 		}, nil},
 		resource.KindTicketFactory: {reflect.TypeFor[resource.TicketFactorySpec](), map[string]any{
 			"description": "d", "status": "active", "minting": "closed", "orchestrators": []string{ticket, workload},
 			"ticket": map[string]any{
-				"description": "d", "role": "agent", "expires_in": "1h", "max_uses": 5, "workload_ttl": "720h",
+				"description": "d", "role": "agent", "expires_in": "1h", "max_uses": 5, "workload_ttl": "720h", "max_token_ttl": "1h",
 				"tags": []string{"a", "b"}, "audiences": []string{"a", "b"}, "networks": []string{"public-access"},
 			},
 		}, map[string]rule{
@@ -168,7 +169,7 @@ func specs(ticket, workload string) map[string]spec {
 			"orchestrators":      {empty: true, beyond: []any{texts(maxOrchestrators + 1), []string{""}, []string{"nobody"}, []string{"A b"}, []string{text(64)}}},
 			"ticket":             {empty: true},
 			"ticket.description": descriptionRule, "ticket.role": {empty: true, beyond: []any{"orchestrator", "admin", text(1000)}},
-			"ticket.expires_in": durationRule, "ticket.max_uses": usesRule, "ticket.workload_ttl": durationRule,
+			"ticket.expires_in": durationRule, "ticket.max_uses": usesRule, "ticket.workload_ttl": durationRule, "ticket.max_token_ttl": tokenLifeRule,
 			"ticket.tags": tagsRule, "ticket.audiences": audiencesRule, "ticket.networks": networksRule,
 		}, nil},
 		resource.KindNetworkList: {reflect.TypeFor[resource.NetworkListSpec](), map[string]any{

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -15,8 +16,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/keyring"
+	"github.com/lanyardhq/lanyard/internal/jose"
 	"github.com/lanyardhq/lanyard/internal/serverurl"
 )
 
@@ -31,12 +32,15 @@ const (
 	adminTokenFile = "admin-token"
 )
 
-// Default limits of one source address, and of one workload.
+// Default limits of one source address, of one workload, and of connections.
 const (
 	DefaultRatePerSecond         = 100
 	DefaultRateBurst             = 200
 	DefaultWorkloadRatePerSecond = 20
 	DefaultWorkloadRateBurst     = 100
+
+	DefaultMaxConnections          = 4096
+	DefaultMaxConnectionsPerSource = 256
 )
 
 // DefaultKeyRotation is how long a signing key signs.
@@ -44,6 +48,12 @@ const DefaultKeyRotation = 30 * 24 * time.Hour
 
 // DefaultActivityRetention is how long activity is kept.
 const DefaultActivityRetention = 90 * 24 * time.Hour
+
+// DefaultMaxEvents is how many events of tokens, secrets and refused workloads are kept.
+const DefaultMaxEvents = 5_000_000
+
+// minMaxEvents is the fewest that can be configured.
+const minMaxEvents = 100
 
 // Config says how an Authority is made. DataDir and URL are required.
 type Config struct {
@@ -67,6 +77,9 @@ type Config struct {
 	SigningAlgorithm string
 	// KeyRotation is how long a signing key signs; zero means the default.
 	KeyRotation time.Duration
+	// MaxTokenTTL is how long an ID token lives at most, whatever is asked for; zero
+	// means 48 hours, and that is the longest.
+	MaxTokenTTL time.Duration
 	// TLSCertFile and TLSKeyFile, PEM, make Serve speak TLS; both or none.
 	TLSCertFile string
 	TLSKeyFile  string
@@ -78,25 +91,42 @@ type Config struct {
 	// wherever it calls from; zero means the defaults.
 	WorkloadRatePerSecond float64
 	WorkloadRateBurst     int
+	// MaxConnections bounds the open connections, and MaxConnectionsPerSource those of
+	// one source that is no trusted proxy; zero means the defaults.
+	MaxConnections          int
+	MaxConnectionsPerSource int
 	// TrustedProxies are the networks, or addresses, of reverse proxies that say
 	// truly whom they serve; without them a request comes from its connection's peer.
 	TrustedProxies []string
 
 	// ActivityRetention is how long activity is kept; zero means the default.
 	ActivityRetention time.Duration
+	// ChangesRetention is how long that of administrators, enrolments and keys is; zero
+	// means as long as the rest.
+	ChangesRetention time.Duration
+	// MaxEvents is how many events of tokens, secrets and refused workloads are kept, half
+	// as many of enrolments and keys, a tenth of unauthenticated refusals; zero means the
+	// default.
+	MaxEvents int64
 	// Version is that of the product, for the OpenAPI document; "" means that it is not
 	// known.
 	Version string
 
 	Logger *slog.Logger     // nil: nothing is logged
 	Now    func() time.Time // nil: time.Now
-	Rand   io.Reader        // of ids and secrets; nil: crypto/rand
+	// Elapsed is what a clock says that nobody sets: the time since some moment. Nil: that
+	// of the system.
+	Elapsed func() time.Duration
+	Rand    io.Reader // of ids and secrets; nil: crypto/rand
 }
 
 // withDefaults returns c with every optional field filled, or an ErrConfig.
 func (c Config) withDefaults() (Config, error) {
 	c, err := c.withStorageDefaults()
 	if err != nil {
+		return c, err
+	}
+	if c, err = c.withActivityDefaults(); err != nil {
 		return c, err
 	}
 	base, err := parseBase("LANYARD_AUTHORITY_URL", c.URL)
@@ -118,15 +148,20 @@ func (c Config) withDefaults() (Config, error) {
 	if c.KeyRotation < keyring.MinPeriod {
 		return c, configError("LANYARD_KEY_ROTATION %s is shorter than %s", c.KeyRotation, keyring.MinPeriod)
 	}
+	if c.MaxTokenTTL == 0 {
+		c.MaxTokenTTL = maxIDTokenTTL
+	}
+	if c.MaxTokenTTL < minMaxTokenTTL || c.MaxTokenTTL > maxIDTokenTTL {
+		return c, configError("LANYARD_MAX_TOKEN_TTL %s is not between %s and %s", c.MaxTokenTTL, minMaxTokenTTL, maxIDTokenTTL)
+	}
 	if c.RatePerSecond < 0 || c.RateBurst < 0 || c.WorkloadRatePerSecond < 0 || c.WorkloadRateBurst < 0 {
 		return c, configError("the rate limit, of a source or of a workload, is negative")
 	}
-	if c.ActivityRetention < 0 {
-		return c, configError("LANYARD_ACTIVITY_RETENTION is negative")
+	if c.MaxConnections < 0 || c.MaxConnectionsPerSource < 0 {
+		return c, configError("LANYARD_MAX_CONNECTIONS or LANYARD_MAX_CONNECTIONS_PER_SOURCE is negative")
 	}
-	if c.ActivityRetention == 0 {
-		c.ActivityRetention = DefaultActivityRetention
-	}
+	c.MaxConnections = cmp.Or(c.MaxConnections, DefaultMaxConnections)
+	c.MaxConnectionsPerSource = cmp.Or(c.MaxConnectionsPerSource, DefaultMaxConnectionsPerSource)
 	if c.RatePerSecond == 0 {
 		c.RatePerSecond = DefaultRatePerSecond
 	}
@@ -168,8 +203,32 @@ func (c Config) withStorageDefaults() (Config, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Elapsed == nil {
+		began := time.Now()
+		c.Elapsed = func() time.Duration { return time.Since(began) }
+	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader
+	}
+	return c, nil
+}
+
+// withActivityDefaults fills, and checks, the fields that say what is kept of the activity.
+func (c Config) withActivityDefaults() (Config, error) {
+	if c.ActivityRetention < 0 || c.ChangesRetention < 0 {
+		return c, configError("LANYARD_ACTIVITY_RETENTION or LANYARD_ACTIVITY_CHANGES_RETENTION is negative")
+	}
+	if c.ActivityRetention == 0 {
+		c.ActivityRetention = DefaultActivityRetention
+	}
+	if c.ChangesRetention == 0 {
+		c.ChangesRetention = c.ActivityRetention
+	}
+	if c.MaxEvents == 0 {
+		c.MaxEvents = DefaultMaxEvents
+	}
+	if c.MaxEvents < minMaxEvents {
+		return c, configError("LANYARD_ACTIVITY_MAX_EVENTS %d is less than %d", c.MaxEvents, minMaxEvents)
 	}
 	return c, nil
 }

@@ -8,12 +8,18 @@ import (
 	"path/filepath"
 
 	"github.com/lanyardhq/lanyard/internal/folderlock"
+	"github.com/lanyardhq/lanyard/internal/trustedpath"
 )
 
 // openDataFolder makes the folder if need be, and locks it: two authorities over one
 // database would each believe to have the only writer.
 func openDataFolder(ctx context.Context, dir string) (*folderlock.Lock, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	err := trustedpath.MakeFolder(dir)
+	var untrusted *trustedpath.UntrustedError
+	switch {
+	case errors.As(err, &untrusted):
+		return nil, fmt.Errorf("make data folder: %w, or name another folder with LANYARD_DATA_DIR", err)
+	case err != nil:
 		return nil, fmt.Errorf("make data folder: %w; %s", err, whereToWrite())
 	}
 	lock, err := folderlock.Take(ctx, filepath.Join(dir, lockFile))

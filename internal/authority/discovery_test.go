@@ -8,8 +8,8 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/keyring"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // startIssuer starts an authority whose issuer is its own address and the path.

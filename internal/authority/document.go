@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/openapi"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // documentPath is where the OpenAPI document is, below the authority's base.

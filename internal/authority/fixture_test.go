@@ -27,9 +27,9 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jws"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/openapi/openapitest"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // startTime is when every test begins.
@@ -37,8 +37,9 @@ var startTime = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 
 // testClock stands still unless it is moved.
 type testClock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu      sync.Mutex
+	now     time.Time
+	elapsed time.Duration // what a clock says that nobody sets
 }
 
 func (c *testClock) Now() time.Time {
@@ -50,7 +51,20 @@ func (c *testClock) Now() time.Time {
 func (c *testClock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.now, c.elapsed = c.now.Add(d), c.elapsed+d
+}
+
+// Jump is what a clock does that somebody sets.
+func (c *testClock) Jump(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
+}
+
+func (c *testClock) Elapsed() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.elapsed
 }
 
 // syncBuffer is a log that several goroutines write.
@@ -100,8 +114,9 @@ func start(t testing.TB, change ...func(*Config)) *fixture {
 		WorkloadRatePerSecond: 1e6,
 		WorkloadRateBurst:     1e6,
 
-		Now:    f.clock.Now,
-		Logger: slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Now:     f.clock.Now,
+		Elapsed: f.clock.Elapsed,
+		Logger:  slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, c := range change {
 		c(&f.config)

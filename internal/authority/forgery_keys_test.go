@@ -19,7 +19,7 @@ import (
 	"github.com/lestrrat-go/jwx/v2/x25519"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // offered is a key that a workload may not have.

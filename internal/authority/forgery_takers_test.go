@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // taker is an endpoint that takes a signed message: an assertion as a bearer, or a

@@ -10,13 +10,14 @@ import (
 	"github.com/lanyardhq/lanyard/internal/authority/store"
 )
 
-// Limits of a request for an ID token.
+// Limits of a request for an ID token, and of the token.
 const (
 	maxIDTokenBytes   = 16 << 10
 	maxAudiences      = 8
 	maxAudienceLength = 512
 	defaultIDTokenTTL = time.Hour
-	maxIDTokenTTL     = 48 * time.Hour
+	maxIDTokenTTL     = 48 * time.Hour // retired keys are published for as long
+	minMaxTokenTTL    = time.Minute    // of the configured maximum
 )
 
 // typeIDToken is the header typ of ID tokens.
@@ -69,19 +70,31 @@ func (a *Authority) issueIDToken(r *http.Request, who caller) (reply, error) {
 	}
 	event := a.event(r, kindIDToken)
 	event.Audiences = request.Audience
-	if v := checkAudiences(who.Ticket, request.Audience); v != nil {
-		return reply{}, a.forbid(r, who, event, v)
-	}
-	compact, tokenID, err := a.signIDToken(who.Enrolled, request.Audience, event.At, ttl)
+	// Signed before the write, for which others wait, and again in it only if what the
+	// token says has changed.
+	token, v, err := a.makeIDToken(who.Enrolled, request.Audience, ttl)
 	if err != nil {
 		return reply{}, err
 	}
-	event.Allowed, event.TokenID = true, tokenID
-	if err := a.decide(r, who, event); err != nil {
+	err = a.decide(r, who, event, func(_ *store.Tx, now store.Enrolled, event *store.Event) (*refusal, error) {
+		if !sameVersion(now, who.Enrolled) {
+			if token, v, err = a.makeIDToken(now, request.Audience, ttl); err != nil {
+				return nil, err
+			}
+		}
+		event.TokenID = token.id
+		return refusedBy(v, event), nil
+	})
+	if err != nil {
 		return reply{}, err
 	}
 	a.metrics.tokens.Inc()
-	return reply{status: http.StatusOK, body: idTokenResponse{JWT: compact}}, nil
+	return reply{status: http.StatusOK, body: idTokenResponse{JWT: token.compact}}, nil
+}
+
+// sameVersion reports whether neither the workload nor its ticket was edited between.
+func sameVersion(a, b store.Enrolled) bool {
+	return a.Workload.Version == b.Workload.Version && a.Ticket.Version == b.Ticket.Version
 }
 
 func checkIDTokenRequest(request idTokenRequest) (time.Duration, error) {
@@ -110,15 +123,57 @@ func isAudience(s string) bool {
 	return s != "" && len(s) <= maxAudienceLength && isPrintable(s) && !strings.ContainsAny(s, " ")
 }
 
-func (a *Authority) signIDToken(who store.Enrolled, audience []string, now time.Time, ttl time.Duration) (compact, id string, err error) {
-	id, err = randomID(a.random, prefixJWT)
-	if err != nil {
-		return "", "", err
+// idToken is a signed ID token, and its jti.
+type idToken struct{ compact, id string }
+
+// makeIDToken signs a token for the workload, or says which control refuses one.
+func (a *Authority) makeIDToken(who store.Enrolled, audience []string, ttl time.Duration) (idToken, *violation, error) {
+	if v := checkAudiences(who.Ticket, audience); v != nil {
+		return idToken{}, v, nil
 	}
-	issued := now.Unix()
-	compact, err = a.keys.Sign(typeIDToken, idTokenClaims{
+	issued := a.now()
+	expires, v := tokenExpiry(who, issued, min(ttl, a.config.MaxTokenTTL))
+	if v != nil {
+		return idToken{}, v, nil
+	}
+	token, err := a.signIDToken(who, audience, issued.Unix(), expires)
+	return token, nil, err
+}
+
+// tokenExpiry is exp, in Unix time, of a token that is issued then for as long as ttl:
+// no later than what the token rests on, which is the ticket's expiry, the workload's
+// end and the ticket's own maximum. It names the control that leaves no whole second.
+func tokenExpiry(who store.Enrolled, issued time.Time, ttl time.Duration) (int64, *violation) {
+	if most := who.Ticket.MaxTokenTTL; most > 0 {
+		ttl = min(ttl, most)
+	}
+	expires := issued.Unix() + int64(ttl/time.Second)
+	var workloadEnd time.Time
+	if life := who.Ticket.WorkloadTTL; life > 0 {
+		workloadEnd = who.Workload.CreatedAt.Add(life)
+	}
+	for _, end := range []struct {
+		control string
+		at      time.Time
+	}{{controlExpiry, who.Ticket.ExpiresAt}, {controlWorkloadTTL, workloadEnd}} {
+		if end.at.IsZero() || end.at.Unix() >= expires {
+			continue
+		}
+		if expires = end.at.Unix(); expires <= issued.Unix() {
+			return 0, &violation{end.control, "less than a second is left until " + end.at.UTC().Format(time.RFC3339Nano)}
+		}
+	}
+	return expires, nil
+}
+
+func (a *Authority) signIDToken(who store.Enrolled, audience []string, issued, expires int64) (idToken, error) {
+	id, err := randomID(a.random, prefixJWT)
+	if err != nil {
+		return idToken{}, err
+	}
+	compact, err := a.keys.Sign(typeIDToken, idTokenClaims{
 		Audience: append([]string{}, audience...), // [] rather than null
-		Expires:  issued + int64(ttl/time.Second),
+		Expires:  expires,
 		Extra: extraClaim{
 			Claimed: who.Workload.Claimed,
 			IDs:     map[string]string{},
@@ -130,7 +185,7 @@ func (a *Authority) signIDToken(who store.Enrolled, audience []string, now time.
 		NotBefore: issued,
 		Subject:   who.Workload.ID,
 	})
-	return compact, id, err
+	return idToken{compact, id}, err
 }
 
 // publishKeys serves the public halves of the ID-token keys.

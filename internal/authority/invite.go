@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // Limits of invitations.
@@ -43,12 +43,12 @@ func (a *Authority) invite(r *http.Request, who caller) (reply, error) {
 	}
 	event := a.event(r, kindInvite)
 	markFactory(&event, request.Factory)
-	if who.Ticket.Role != resource.RoleOrchestrator {
-		return reply{}, a.forbid(r, who, event, &violation{controlRole, "it is " + who.Ticket.Role + ", and only an orchestrator makes tickets"})
-	}
 	var answer inviteResponse
-	err := a.decideAnd(r, who, event, func(tx *store.Tx, event *store.Event) (refused *refusal, err error) {
-		answer.Ticket, refused, err = a.mint(tx, who.Enrolled, request.Factory, event)
+	err := a.decide(r, who, event, func(tx *store.Tx, now store.Enrolled, event *store.Event) (refused *refusal, err error) {
+		if role := now.Ticket.Role; role != resource.RoleOrchestrator {
+			return refusedBy(&violation{controlRole, "it is " + role + ", and only an orchestrator makes tickets"}, event), nil
+		}
+		answer.Ticket, refused, err = a.mint(tx, now, request.Factory, event)
 		return refused, err
 	})
 	if err != nil {
@@ -89,7 +89,7 @@ func (a *Authority) mint(tx *store.Tx, who store.Enrolled, name string, event *s
 		return "", refusedByFactory(event.Reason), nil
 	}
 	id, secret, err := a.mintTicket(tx, factory, event.At)
-	event.Allowed, event.Reason = true, "made ticket "+id
+	event.Reason = "made ticket " + id
 	return secret, nil, err
 }
 

@@ -27,7 +27,7 @@ func TestInvite(t *testing.T) {
 	e := f.events()[0]
 	name, found := strings.CutPrefix(e.Reason, "made ticket ")
 	if want := (store.Event{Sequence: e.Sequence, At: startTime, Kind: kindInvite, Allowed: true, Reason: e.Reason, Source: "127.0.0.1",
-		TicketID: own.Name, WorkloadID: m.id, Resource: "TicketFactory/ci", Count: 1, Digest: e.Digest}); !found || !reflect.DeepEqual(e, want) {
+		TicketID: own.Name, WorkloadID: m.id, Resource: "TicketFactory/ci", Count: 1, Digest: e.Digest, Class: store.Enrolment}); !found || !reflect.DeepEqual(e, want) {
 		t.Errorf("activity %+v", e)
 	}
 	var shown resource.Ticket

@@ -14,7 +14,7 @@ import (
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
 	"github.com/lanyardhq/lanyard/internal/authority/openapi"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
-	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
+	"github.com/lanyardhq/lanyard/internal/strictjson"
 )
 
 // maxAdminBytes bounds the body of a request to the admin API.
@@ -87,12 +87,18 @@ func (k kindAPI[Spec, Status]) serveOne(r *http.Request, _ store.AdminToken) (re
 	return found.reply(http.StatusOK), nil
 }
 
-func (k kindAPI[Spec, Status]) serveList(r *http.Request, _ store.AdminToken) (reply, error) {
+func (k kindAPI[Spec, Status]) serveList(r *http.Request, by store.AdminToken) (reply, error) {
 	after, limit, err := page(r)
 	if err != nil {
 		return reply{}, err
 	}
-	found, err := k.list(k.a.store.Read(r.Context()), after, limit, k.a.now())
+	if err := k.a.enterListing(by.ID); err != nil {
+		return reply{}, err
+	}
+	defer k.a.listings.leave(by.ID)
+	found, err := costly(k.a, r.Context(), func() ([]declared[Spec, Status], error) {
+		return k.list(k.a.store.Read(r.Context()), after, limit, k.a.now())
+	})
 	if err != nil {
 		return reply{}, err
 	}

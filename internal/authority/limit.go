@@ -20,8 +20,9 @@ const ipv6SourceBits = 64
 
 // What requests are limited by.
 const (
-	bySource   = "source"
-	byWorkload = "workload"
+	bySource        = "source"
+	byWorkload      = "workload"
+	byAdministrator = "administrator"
 )
 
 // limiter limits how often each of many may ask. It is safe for concurrent use.

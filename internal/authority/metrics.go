@@ -6,6 +6,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/httpserve"
 )
 
 // metrics are the authority's own; every label has a small, fixed set of values.
@@ -17,6 +20,10 @@ type metrics struct {
 	enrolments prometheus.Counter
 	refusals   *prometheus.CounterVec
 	limited    *prometheus.CounterVec
+	counted    prometheus.Counter
+	dropped    *prometheus.CounterVec
+
+	refusedConnections *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -39,10 +46,26 @@ func newMetrics() *metrics {
 			Name: "lanyard_authority_refusals_total", Help: "Refusals by what was asked for.",
 		}, []string{"kind"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "lanyard_authority_rate_limited_total", Help: "Requests over a rate, by whose it is: source or workload.",
+			Name: "lanyard_authority_rate_limited_total", Help: "Requests over a rate, by whose it is: source, workload or administrator.",
 		}, []string{"by"}),
+		counted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "lanyard_authority_activity_counted_total", Help: "Decisions that were counted together with others alike, rather than recorded one by one.",
+		}),
+		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lanyard_authority_activity_dropped_total", Help: "Events that went before their time, for the number of their class.",
+		}, []string{"class"}),
 	}
-	m.registry.MustRegister(m.requests, m.duration, m.tokens, m.enrolments, m.refusals, m.limited,
+	m.refusedConnections = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lanyard_authority_connections_refused_total", Help: "Connections closed as they came, by the bound that they were beyond: source or all.",
+	}, []string{"by"})
+	// There from the start: an alert on the first loss needs the 0 before it.
+	for _, class := range []store.Class{store.Enrolment, store.Traffic, store.Unauthenticated} {
+		m.dropped.WithLabelValues(string(class))
+	}
+	for _, by := range []string{httpserve.BySource, httpserve.ByAll} {
+		m.refusedConnections.WithLabelValues(by)
+	}
+	m.registry.MustRegister(m.counted, m.dropped, m.refusedConnections, m.requests, m.duration, m.tokens, m.enrolments, m.refusals, m.limited,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -196,15 +197,15 @@ func driveActivity(f *fixture) {
 	f.wants(200, "GET", resource.ActivityPath+"?format=jsonl&since=2026-01-01T00:00:00Z&until=2027-01-01T00:00:00Z", nil)
 	f.wants(200, "GET", resource.ActivityPath, nil, "Accept", resource.MediaTypeLines)
 	f.wants(200, "GET", resource.ActivityVerifyPath, nil)
-	for range maxStreams { // as many clients that follow
-		if err := f.streams.enter(); err != nil {
+	for i := range maxStreams { // as many clients that follow
+		if err := f.streams.places.enter(fmt.Sprint(i)); err != nil {
 			f.t.Fatal(err)
 		}
 	}
 	f.wants(503, "GET", resource.ActivityPath+"?format=jsonl", nil)
 	f.wants(503, "GET", resource.ActivityVerifyPath, nil)
-	for range maxStreams {
-		f.streams.leave()
+	for i := range maxStreams {
+		f.streams.places.leave(fmt.Sprint(i))
 	}
 	for _, path := range []string{resource.ActivityPath, resource.ActivityVerifyPath} {
 		f.wants(400, "GET", path+"?x=1", nil)

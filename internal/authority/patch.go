@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 
-	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
+	"github.com/lanyardhq/lanyard/internal/strictjson"
 )
 
 // merged is a spec after a merge patch (RFC 7396), read strictly.

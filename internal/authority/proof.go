@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // Types (header typ) of what workloads sign. A registration, of a workload or of a

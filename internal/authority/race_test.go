@@ -5,8 +5,8 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // raceLanes is how many races are run beside each other, so that they share the

@@ -1,7 +1,6 @@
 package authority
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -26,20 +25,17 @@ type secretResponse struct {
 func (a *Authority) readSecret(r *http.Request, who caller) (reply, error) {
 	event := a.event(r, kindSecret)
 	event.Resource = secretAskedFor(r)
-	secret, reason, err := a.findSecret(r.Context(), r.PathValue("id"), who.Ticket.Tags, event.At)
+	var secret store.Secret
+	var content string
+	err := a.decide(r, who, event, func(tx *store.Tx, now store.Enrolled, event *store.Event) (refused *refusal, err error) {
+		secret, event.Reason, err = findSecret(tx.Queries, r.PathValue("id"), now.Ticket.Tags, event.At)
+		if err != nil || event.Reason != "" {
+			return noSuchSecret(), err
+		}
+		content, err = a.box.OpenSecret(secret.ID, secret.Sealed)
+		return nil, err
+	})
 	if err != nil {
-		return reply{}, err
-	}
-	event.Reason = reason
-	if event.Reason != "" {
-		return reply{}, a.denySecret(r, who, event)
-	}
-	content, err := a.box.OpenSecret(secret.ID, secret.Sealed)
-	if err != nil {
-		return reply{}, err
-	}
-	event.Allowed = true
-	if err := a.decide(r, who, event); err != nil {
 		return reply{}, err
 	}
 	return reply{status: http.StatusOK, body: secretResponse{
@@ -47,13 +43,18 @@ func (a *Authority) readSecret(r *http.Request, who caller) (reply, error) {
 	}}, nil
 }
 
+// noSuchSecret says only that there is none; the event says why.
+func noSuchSecret() *refusal {
+	return &refusal{status: http.StatusNotFound, message: "there is no secret of that id for this workload"}
+}
+
 // findSecret returns the secret, or the reason why there is none for a workload with
 // the tags.
-func (a *Authority) findSecret(ctx context.Context, id string, tags []string, now time.Time) (secret store.Secret, reason string, err error) {
+func findSecret(q store.Queries, id string, tags []string, now time.Time) (secret store.Secret, reason string, err error) {
 	if !isSecretName(id) {
 		return store.Secret{}, "no such secret", nil
 	}
-	secret, err = a.store.Read(ctx).Secret(id)
+	secret, err = q.Secret(id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return store.Secret{}, "no such secret", nil
@@ -72,15 +73,6 @@ func (a *Authority) findSecret(ctx context.Context, id string, tags []string, no
 		return store.Secret{}, "tags: the ticket lacks " + strings.Join(missing, ", "), nil
 	}
 	return secret, "", nil
-}
-
-// denySecret records why there is none, and says only that.
-func (a *Authority) denySecret(r *http.Request, who caller, event store.Event) error {
-	if err := a.decide(r, who, event); err != nil {
-		return err
-	}
-	a.metrics.refusals.WithLabelValues(event.Kind).Inc()
-	return &refusal{status: http.StatusNotFound, message: "there is no secret of that id for this workload"}
 }
 
 // secretAskedFor is the resource that the request names, "" if it names none. What is

@@ -8,8 +8,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // Limits of a registration.
@@ -174,7 +174,13 @@ func (a *Authority) enrol(r *http.Request, e enrolment, event store.Event) (stri
 			return err
 		}
 		event.Allowed, event.Reason = reason == "", reason
-		return tx.AppendEvent(event)
+		switch {
+		case event.Allowed && !fresh:
+			event.Class = store.Traffic // nothing came of it
+		case event.TicketID == "":
+			event.Class = store.Unauthenticated
+		}
+		return a.appendEvent(tx, event)
 	})
 	if err == nil {
 		a.used.put(e.proof.key(), struct{}{})

@@ -10,16 +10,17 @@ import (
 	"slices"
 
 	"github.com/lanyardhq/lanyard/internal/authority/store"
-	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
+	"github.com/lanyardhq/lanyard/internal/strictjson"
 )
 
 // reply is a success.
 type reply struct {
-	status  int
-	body    any
-	header  map[string]string
-	stream  func(http.ResponseWriter, *http.Request) error // writes the body, instead of body
-	handler http.Handler                                   // writes all of the answer, instead of header and body
+	status   int
+	body     any
+	header   map[string]string
+	streamBy string                                         // the administrator whose stream it is
+	stream   func(http.ResponseWriter, *http.Request) error // writes the body, instead of body
+	handler  http.Handler                                   // writes all of the answer, instead of header and body
 }
 
 // refusal is an answer that is no success. Its message is for the caller: it
@@ -59,7 +60,7 @@ const maxUnreadBytes = 256 << 10
 // assertions are judged by, so that clients can correct theirs.
 func (a *Authority) send(w http.ResponseWriter, r *http.Request, answer reply, err error) int {
 	if err == nil && answer.stream != nil {
-		err = a.streams.enter()
+		err = a.enterStream(answer.streamBy)
 	}
 	if err != nil {
 		answer = a.failure(r, err)

@@ -18,8 +18,14 @@ func (a *Authority) Serve(ctx context.Context, listener net.Listener) error {
 		Handler:        a.handler,
 		MaxHeaderBytes: maxHeaderBytes,
 		Certificate:    a.certificate,
-		OnStop:         a.streams.stop, // they would not end by themselves
-		Log:            a.log,
+		Bounds: httpserve.Bounds{
+			All:       a.config.MaxConnections,
+			PerSource: a.config.MaxConnectionsPerSource,
+			Exempt:    a.proxies, // they stand for many
+			Refused:   func(by string) { a.metrics.refusedConnections.WithLabelValues(by).Inc() },
+		},
+		OnStop: a.streams.stop, // they would not end by themselves
+		Log:    a.log,
 	})
 }
 

@@ -13,11 +13,18 @@ import (
 )
 
 func (a *Authority) openKeys(ctx context.Context, box *keyring.Box) (*keyring.Keyring, error) {
-	now := a.now()
-	return keyring.Open(ctx, keyring.Config{
+	config := keyring.Config{
 		Store: a.store, Box: box,
 		Algorithm: a.config.SigningAlgorithm, Period: a.config.KeyRotation, MaxTokenLife: maxIDTokenTTL,
-	}, now, recordKeyChange(store.Event{At: now}))
+	}
+	if !a.wall.believed() {
+		keys, found, err := keyring.OpenUnchanged(ctx, config)
+		if err != nil || found {
+			return keys, err
+		}
+	}
+	now := a.now()
+	return keyring.Open(ctx, config, now, recordKeyChange(store.Event{At: now}))
 }
 
 // recordKeyChange makes an event of each change, about the request or the upkeep

@@ -14,8 +14,11 @@ import (
 )
 
 const (
-	// maxStreams bounds the answers that go on for longer than others.
-	maxStreams = 32
+	// maxStreams bounds the answers that go on for longer than others, and maxStreamsOfOne
+	// those to one administrator.
+	maxStreams      = 32
+	maxStreamsOfOne = 8
+	streamRetry     = 9 * time.Second
 	// streamPage is how many events of a stream are in memory at once.
 	streamPage = 500
 	// eventWindow is how many events one query looks at: a filter that few pass must
@@ -28,14 +31,15 @@ const (
 // streams are the answers that go on for longer than others. They end when the
 // authority stops.
 type streams struct {
-	slots chan struct{}
-	ctx   context.Context // ends when they are to end
-	stop  context.CancelFunc
+	places      *places
+	takeTimeout time.Duration   // how long a client may take for one write
+	ctx         context.Context // ends when they are to end
+	stop        context.CancelFunc
 }
 
 func newStreams(parent context.Context) *streams {
 	ctx, stop := context.WithCancel(parent)
-	return &streams{slots: make(chan struct{}, maxStreams), ctx: ctx, stop: stop}
+	return &streams{places: newPlaces(maxStreams, maxStreamsOfOne), takeTimeout: takeTimeout, ctx: ctx, stop: stop}
 }
 
 // stream is one of them: a JSON value a line.
@@ -43,39 +47,42 @@ type stream struct {
 	ctx     context.Context // of the client
 	stopped <-chan struct{} // closed when the authority stops
 	w       http.ResponseWriter
+
+	takeTimeout time.Duration
 }
 
-// reply is an answer that run writes.
-func (s *streams) reply(run func(*stream) error) (reply, error) {
+// reply is an answer, to the administrator, that run writes.
+func (s *streams) reply(by store.AdminToken, run func(*stream) error) (reply, error) {
 	return reply{
-		status: http.StatusOK,
-		header: map[string]string{"Content-Type": resource.MediaTypeLines},
+		status:   http.StatusOK,
+		header:   map[string]string{"Content-Type": resource.MediaTypeLines},
+		streamBy: by.ID,
 		stream: func(w http.ResponseWriter, r *http.Request) error {
-			return run(&stream{ctx: r.Context(), stopped: s.ctx.Done(), w: w})
+			return run(&stream{ctx: r.Context(), stopped: s.ctx.Done(), takeTimeout: s.takeTimeout, w: w})
 		},
 	}, nil
 }
 
-// enter takes a place, which leave gives back, or refuses.
-func (s *streams) enter() error {
-	select {
-	case s.slots <- struct{}{}:
-		return nil
-	default:
+// enterStream takes a place for a stream to the administrator, or refuses.
+func (a *Authority) enterStream(by string) error {
+	err := a.streams.places.enter(by)
+	switch {
+	case errors.Is(err, errTooManyOfOne):
+		return a.tooMany(byAdministrator, streamRetry)
+	case err != nil:
 		return &refusal{
 			status:  http.StatusServiceUnavailable,
 			message: fmt.Sprintf("%d streams are being served already; try again later", maxStreams),
 			header:  map[string]string{"Retry-After": "10"},
 		}
 	}
+	return nil
 }
-
-func (s *streams) leave() { <-s.slots }
 
 // sendStream writes the answer as it comes. One that fails is cut off, so that
 // nobody takes what there is of it for the whole.
 func (a *Authority) sendStream(w http.ResponseWriter, r *http.Request, answer reply) {
-	defer a.streams.leave()
+	defer a.streams.places.leave(answer.streamBy)
 	if r.Method == http.MethodHead {
 		return
 	}
@@ -101,7 +108,7 @@ func (s *stream) write(values ...any) error {
 		}
 	}
 	control := http.NewResponseController(s.w)
-	if err := control.SetWriteDeadline(time.Now().Add(takeTimeout)); err != nil {
+	if err := control.SetWriteDeadline(time.Now().Add(s.takeTimeout)); err != nil {
 		return fmt.Errorf("write stream: %w", err)
 	}
 	if _, err := s.w.Write(lines.Bytes()); err != nil {
@@ -158,8 +165,16 @@ func (a *Authority) streamUpTo(s *stream, query activityQuery, by store.AdminTok
 		if s.over() || !a.stillAdministrator(s.ctx, by) {
 			return at, errCutOff
 		}
-		end := min(at+eventWindow, newest)
-		events, err := a.store.Read(s.ctx).EventsAfter(query.filter, at, end+1, streamPage)
+		end, err := a.store.Read(s.ctx).EventWindowAfter(at, eventWindow)
+		if err != nil {
+			return at, err
+		}
+		if end = min(end, newest); end == at { // what was there is gone meanwhile
+			return newest, nil
+		}
+		events, err := costly(a, s.ctx, func() ([]store.Event, error) {
+			return a.store.Read(s.ctx).EventsAfter(query.filter, at, end+1, streamPage)
+		})
 		if err != nil {
 			return at, err
 		}

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // Limits of a ticket.
@@ -107,7 +107,10 @@ func checkTicketSpec(spec, old *resource.TicketSpec, now time.Time) error {
 	if err := checkTicketNetworks(spec.Networks); err != nil {
 		return err
 	}
-	if err := checkLifetime("workload_ttl", &spec.WorkloadTTL); err != nil {
+	if err := checkLifetime("workload_ttl", &spec.WorkloadTTL, maxLifetime); err != nil {
+		return err
+	}
+	if err := checkLifetime("max_token_ttl", &spec.MaxTokenTTL, maxIDTokenTTL); err != nil {
 		return err
 	}
 	return checkExpiry(&spec.ExpiresAt, old == nil, now)
@@ -152,13 +155,13 @@ func checkTicketAudiences(audiences []string) error {
 }
 
 // checkLifetime also gives the duration of that member its one spelling.
-func checkLifetime(member string, text *string) error {
+func checkLifetime(member string, text *string, longest time.Duration) error {
 	if *text == "" {
 		return nil
 	}
 	life, err := time.ParseDuration(*text)
-	if err != nil || life < time.Second || life > maxLifetime {
-		return badRequest(`%s is not a duration like "720h", between 1s and %s`, member, maxLifetime)
+	if err != nil || life < time.Second || life > longest {
+		return badRequest(`%s is not a duration like "720h", between 1s and %s`, member, longest)
 	}
 	*text = life.Truncate(time.Millisecond).String() // as it is stored
 	return nil
@@ -212,10 +215,14 @@ func ticketOf(name string, spec resource.TicketSpec, now time.Time) store.Ticket
 		CreatedAt:   now,
 		UpdatedAt:   now,
 	}
-	if spec.WorkloadTTL != "" {
-		t.WorkloadTTL, _ = time.ParseDuration(spec.WorkloadTTL) // it was checked
-	}
+	t.WorkloadTTL, t.MaxTokenTTL = checkedLifetime(spec.WorkloadTTL), checkedLifetime(spec.MaxTokenTTL)
 	return t
+}
+
+// checkedLifetime is a duration that checkLifetime let through, 0 for none.
+func checkedLifetime(text string) time.Duration {
+	life, _ := time.ParseDuration(text)
+	return life
 }
 
 func declaredTicket(t store.Ticket, now time.Time) declared[resource.TicketSpec, resource.TicketStatus] {
@@ -235,6 +242,9 @@ func declaredTicket(t store.Ticket, now time.Time) declared[resource.TicketSpec,
 	}
 	if t.WorkloadTTL > 0 {
 		spec.WorkloadTTL = t.WorkloadTTL.String()
+	}
+	if t.MaxTokenTTL > 0 {
+		spec.MaxTokenTTL = t.MaxTokenTTL.String()
 	}
 	return declared[resource.TicketSpec, resource.TicketStatus]{
 		Object: resource.Ticket{Kind: resource.KindTicket, Name: t.ID, Spec: spec, Status: resource.TicketStatus{

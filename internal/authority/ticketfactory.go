@@ -101,14 +101,14 @@ func checkTemplate(t *resource.TicketTemplate, now time.Time) error {
 	if t.Role == resource.RoleOrchestrator {
 		return badRequest("role is not workload or agent; orchestrators get their tickets from an administrator")
 	}
-	if err := checkLifetime("expires_in", &t.ExpiresIn); err != nil {
+	if err := checkLifetime("expires_in", &t.ExpiresIn, maxLifetime); err != nil {
 		return err
 	}
 	spec := specOfTemplate(*t, now)
 	if err := checkTicketSpec(&spec, nil, now); err != nil {
 		return err
 	}
-	t.Role, t.WorkloadTTL = spec.Role, spec.WorkloadTTL
+	t.Role, t.WorkloadTTL, t.MaxTokenTTL = spec.Role, spec.WorkloadTTL, spec.MaxTokenTTL
 	t.Tags, t.Audiences, t.Networks = spec.Tags, spec.Audiences, spec.Networks
 	return nil
 }
@@ -122,6 +122,7 @@ func specOfTemplate(t resource.TicketTemplate, now time.Time) resource.TicketSpe
 		Role:        t.Role,
 		MaxUses:     t.MaxUses,
 		WorkloadTTL: t.WorkloadTTL,
+		MaxTokenTTL: t.MaxTokenTTL,
 		Tags:        t.Tags,
 		Audiences:   t.Audiences,
 		Networks:    t.Networks,

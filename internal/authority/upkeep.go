@@ -21,7 +21,8 @@ func (a *Authority) upkeep(ctx context.Context) {
 		case <-ticker.C:
 		case <-ctx.Done():
 			// What was counted must not be lost with the process.
-			if err := a.recordMissed(context.WithoutCancel(ctx)); err != nil {
+			last := context.WithoutCancel(ctx)
+			if err := errors.Join(a.recordMissed(last), a.recordCounted(last), a.noteAtEnd(last)); err != nil {
 				a.log.Error("upkeep failed", "error", err)
 			}
 			return
@@ -33,14 +34,32 @@ func (a *Authority) upkeep(ctx context.Context) {
 }
 
 // tidy removes what has expired, replaces signing keys in time, and records what was
-// only counted.
+// only counted. What it cannot undo it does not do by a clock that has just jumped.
 func (a *Authority) tidy(ctx context.Context) error {
+	a.tidying.Lock()
+	defer a.tidying.Unlock()
 	now := a.now()
-	return errors.Join(
+	believed := a.lookAtClock(ctx, now)
+	errs := []error{
+		a.noteDoubt(ctx),
 		a.recordMissed(ctx),
-		a.keys.Maintain(ctx, now, recordKeyChange(store.Event{At: now})),
 		a.store.ForgetSpentIDs(ctx, now),
-		a.store.ForgetUnusedTickets(ctx, now.Add(-unusedTicketRetention)),
-		a.store.ForgetEvents(ctx, now.Add(-a.config.ActivityRetention), maxEvents),
-	)
+		a.recordCountedInTime(ctx),
+		a.retain(ctx),
+	}
+	if believed {
+		errs = append(errs,
+			a.keys.Maintain(ctx, now, recordKeyChange(store.Event{At: now})),
+			a.store.ForgetUnusedTickets(ctx, now.Add(-unusedTicketRetention)))
+	}
+	return errors.Join(errs...)
+}
+
+func (a *Authority) recordCountedInTime(ctx context.Context) error {
+	now := a.ageing.witnessed()
+	if now < a.ageing.counted+countedInterval {
+		return nil
+	}
+	a.ageing.counted = now
+	return a.recordCounted(ctx)
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"net/http"
 
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // keyRequest is the body of POST /operator/v1/key.
@@ -33,61 +33,41 @@ func (a *Authority) replaceKey(r *http.Request, who caller) (reply, error) {
 	}
 	event := a.event(r, kindKey)
 	proof, err := a.verifyNewKey(request.Proof, who.Workload.ID, key)
+	var unproven string
 	if err != nil {
-		event.Reason = err.Error()
-		if err := a.decide(r, who, event); err != nil {
-			return reply{}, err
-		}
-		return reply{}, badRequest("the %s", event.Reason)
+		unproven = err.Error()
 	}
-	if err := a.exchangeKey(r, who, key, proof, event); err != nil {
+	err = a.decide(r, who, event, func(tx *store.Tx, now store.Enrolled, event *store.Event) (*refusal, error) {
+		if unproven != "" {
+			event.Reason = unproven
+			return badRequest("the %s", unproven), nil
+		}
+		return exchangeKey(tx, now, key, proof, event)
+	})
+	if err != nil {
 		return reply{}, err
 	}
 	return reply{status: http.StatusOK, body: keyResponse{WorkloadID: who.Workload.ID}}, nil
 }
 
-// exchangeKey decides, exchanges the key and records that, in one write.
-func (a *Authority) exchangeKey(r *http.Request, who caller, key jose.PublicKey, proof signedOnce, event store.Event) error {
-	event.WorkloadID, event.TicketID = who.Workload.ID, who.Ticket.ID
-	var refused *refusal
-	err := a.store.Write(r.Context(), func(tx *store.Tx) (err error) {
-		event.Reason, refused, err = refuseExchange(tx, who, key, proof)
-		if err != nil {
-			return err
-		}
-		event.Allowed = refused == nil
-		if event.Allowed && key.Thumbprint() != who.Workload.Thumbprint {
-			event.Reason = "key " + key.Thumbprint() + " in place of " + who.Workload.Thumbprint
-			err = tx.ReplaceWorkloadKey(who.Workload.ID, key.Thumbprint(), key.JWK())
-		}
-		return errors.Join(err, tx.AppendEvent(event), tx.Contacted(who.Workload, event.At))
-	})
-	if err == nil && refused != nil {
-		a.metrics.refusals.WithLabelValues(event.Kind).Inc()
-		return refused
-	}
-	return err
-}
-
-// refuseExchange returns why an exchange is refused, and how, or nil. What it finds
+// exchangeKey exchanges the key, or refuses to and says why in the event. What it finds
 // holds until the write ends: of two requests by one key, one only is let through.
-func refuseExchange(tx *store.Tx, who caller, key jose.PublicKey, proof signedOnce) (reason string, refused *refusal, err error) {
-	if first, err := tx.SpendID(who.assertion.sender, who.assertion.id, who.assertion.expires); err != nil || !first {
-		return "the assertion was used before", refusedAssertion(), err
-	}
-	now, err := tx.Workload(who.Workload.ID)
-	if err != nil || now.Workload.Thumbprint != who.Workload.Thumbprint {
-		return "the assertion is by a key that was replaced meanwhile", refusedAssertion(), err
-	}
+func exchangeKey(tx *store.Tx, now store.Enrolled, key jose.PublicKey, proof signedOnce, event *store.Event) (*refusal, error) {
 	if first, err := tx.SpendID(proof.sender, proof.id, proof.expires); err != nil || !first {
-		return "the proof was used before", badRequest("the proof was used before"), err
+		event.Reason = "the proof was used before"
+		return badRequest("the proof was used before"), err
 	}
-	other, err := tx.WorkloadByKey(who.Ticket.ID, key.Thumbprint())
+	other, err := tx.WorkloadByKey(now.Ticket.ID, key.Thumbprint())
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return "", nil, nil
-	case err == nil && other.Workload.ID != who.Workload.ID:
-		return "the key is that of workload " + other.Workload.ID, &refusal{status: http.StatusConflict, message: "the key is that of another workload"}, nil
+		event.Reason = "key " + key.Thumbprint() + " in place of " + now.Workload.Thumbprint
+		return nil, tx.ReplaceWorkloadKey(now.Workload.ID, key.Thumbprint(), key.JWK())
+	case err != nil:
+		return nil, err
+	case other.Workload.ID != now.Workload.ID:
+		event.Reason = "the key is that of workload " + other.Workload.ID
+		return &refusal{status: http.StatusConflict, message: "the key is that of another workload"}, nil
 	}
-	return "it is the workload's key already", nil, err
+	event.Reason = "it is the workload's key already"
+	return nil, nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/admin/resource"
+	"github.com/lanyardhq/lanyard/internal/authority/store"
 )
 
 // newKeyProof is a proof of possession by the member's key, to be the workload's.
@@ -206,7 +207,9 @@ func TestAKeyReplacedMeanwhile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = f.exchangeKey(e.request, e.who, e.next.public, proof, f.event(e.request, kindKey))
+		err = f.decide(e.request, e.who, f.event(e.request, kindKey), func(tx *store.Tx, now store.Enrolled, event *store.Event) (*refusal, error) {
+			return exchangeKey(tx, now, e.next.public, proof, event)
+		})
 		var refused *refusal
 		if late := errors.As(err, &refused) && refused.status == 401; late != (i == 1) {
 			t.Errorf("exchange %d: %v", i, err)

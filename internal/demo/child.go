@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/lanyardhq/lanyard/internal/serverurl"
 )
 
 const (
@@ -123,7 +125,8 @@ func fetch(ctx context.Context, url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	response, err := http.DefaultClient.Do(request)
+	client := &http.Client{Transport: serverurl.WithoutUpgrade(&http.Transport{DisableKeepAlives: true})}
+	response, err := client.Do(request)
 	if err != nil {
 		return "", err
 	}

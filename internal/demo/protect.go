@@ -9,15 +9,17 @@ import (
 )
 
 // NewProtectedAPI returns a server that answers a request with a valid token with
-// the claims it saw, and any other with 401.
-func NewProtectedAPI(ctx context.Context, jwksURL, audience string) (http.Handler, error) {
+// the claims it saw, and any other with 401. stop ends what keeps the keys fresh.
+func NewProtectedAPI(ctx context.Context, jwksURL, audience string) (api http.Handler, stop func(), err error) {
 	v, err := verify.New(ctx, verify.Config{KeysURL: jwksURL, Audience: audience})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return v.Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	api = v.Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		claims, _ := verify.FromContext(r.Context()) // which has it: Protect lets no other pass
 		w.Header().Set("Content-Type", "application/json")
-		answer := map[string]any{"message": "welcome", "claims": verify.Claims(r.Context())}
+		answer := map[string]any{"message": "welcome", "claims": claims}
 		_ = json.NewEncoder(w).Encode(answer) // a client that went away is its own business
-	})), nil
+	}))
+	return api, v.Close, nil
 }

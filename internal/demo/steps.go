@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/lanyardhq/lanyard/internal/freeport"
+	"github.com/lanyardhq/lanyard/internal/listen"
 	"github.com/lanyardhq/lanyard/internal/telemetry/telemetrytest"
 )
 
@@ -64,20 +65,21 @@ func (s *story) authorityURL() string { return "http://" + s.authorityListen }
 // startAPI starts the protected API. It lives in the demo's own process, outside
 // the cgroup that the agent watches.
 func (s *story) startAPI(ctx context.Context) error {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := listen.TCP(ctx, listen.Config{}, "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("start protected API: %w", err)
 	}
 	s.apiURL = "http://" + listener.Addr().String()
 	keys := s.authorityURL() + "/operator/.well-known/jwks.json"
-	handler, err := NewProtectedAPI(context.WithoutCancel(ctx), keys, s.apiURL)
+	handler, stopKeys, err := NewProtectedAPI(context.WithoutCancel(ctx), keys, s.apiURL)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	s.api = &http.Server{Handler: handler, ReadHeaderTimeout: commandLimit}
+	s.api = &http.Server{Handler: handler, ReadHeaderTimeout: commandLimit, DisableGeneralOptionsHandler: true}
 	s.apiDone = make(chan struct{})
 	go func() {
 		defer close(s.apiDone)
+		defer stopKeys()
 		_ = s.api.Serve(listener) // ends when the server is closed
 	}()
 	s.note("A protected API at %s wants a token that is signed by a key from", s.apiURL)

@@ -7,13 +7,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/lanyardhq/lanyard/internal/trustedpath"
 )
 
 // lookInterval is how often the files of a certificate are looked at.
 const lookInterval = 2 * time.Second
+
+// maxPEM bounds a file of a certificate or a key, in bytes.
+const maxPEM = 1 << 20
 
 // Certificate is a server's certificate with its key, from two PEM files that may
 // be replaced while it is served: whoever connects from then on gets the new one.
@@ -35,7 +39,8 @@ type version struct {
 }
 
 // LoadCertificate reads the pair. The first certificate of certFile is the server's,
-// those behind it lead to a CA.
+// those behind it lead to a CA. Files that others can change, and a key that they can
+// read, are refused as package trustedpath has it.
 func LoadCertificate(certFile, keyFile string) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile}
 	pair, seen, err := c.load()
@@ -52,11 +57,11 @@ func (c *Certificate) Expires() time.Time { return c.served.Load().Leaf.NotAfter
 
 // load reads the files, and says of what.
 func (c *Certificate) load() (*tls.Certificate, version, error) {
-	cert, err := os.ReadFile(c.certFile)
+	cert, err := trustedpath.Read(c.certFile, trustedpath.Given, maxPEM)
 	if err != nil {
 		return nil, version{unread: err.Error()}, err
 	}
-	key, err := os.ReadFile(c.keyFile)
+	key, err := trustedpath.Read(c.keyFile, trustedpath.GivenSecret, maxPEM)
 	if err != nil {
 		return nil, version{unread: err.Error()}, err
 	}

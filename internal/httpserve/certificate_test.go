@@ -245,3 +245,23 @@ func TestProtocols(t *testing.T) {
 		t.Error("spoke TLS 1.1")
 	}
 }
+
+// A key that others can read, and a certificate that others can change, are not served.
+func TestFilesOfOthersAreNotServed(t *testing.T) {
+	for _, test := range []struct {
+		file   string
+		mode   os.FileMode
+		remedy string
+	}{{"tls.key", 0o644, "chmod 600"}, {"tls.key", 0o620, "chmod 600"}, {"tls.crt", 0o666, "chmod go-w"}} {
+		c := load(t, newPair(t, thisYear))
+		dir := filepath.Dir(c.certFile)
+		if err := os.Chmod(filepath.Join(dir, test.file), test.mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadCertificate(c.certFile, c.keyFile); err == nil || !strings.Contains(err.Error(), test.remedy) {
+			t.Errorf("%s with mode %o: %v", test.file, test.mode, err)
+		}
+		looks(t, c, thisYear, 0) // it may be being written
+		looks(t, c, thisYear, 1) // what is served goes on
+	}
+}

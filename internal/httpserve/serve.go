@@ -25,6 +25,7 @@ type Config struct {
 	Handler        http.Handler
 	MaxHeaderBytes int          // of a request's head; 0 is net/http's default
 	Certificate    *Certificate // of TLS 1.2 or later, followed while it is served; nil is no TLS
+	Bounds         Bounds       // of open connections
 	OnStop         func()       // has those requests end that would not by themselves, or nil
 	Log            *slog.Logger
 }
@@ -36,18 +37,20 @@ func Serve(ctx context.Context, listener net.Listener, config Config) error {
 	var follower sync.WaitGroup
 	defer follower.Wait()
 	defer stop()
+	listener = config.Bounds.listen(listener, config.Log)
 	if config.Certificate != nil {
 		listener = config.Certificate.listen(listener)
 		follower.Go(func() { config.Certificate.follow(ctx, config.Log) })
 	}
 	server := &http.Server{
-		Handler:           config.Handler,
-		ReadHeaderTimeout: headTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    config.MaxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
+		Handler:                      config.Handler,
+		ReadHeaderTimeout:            headTimeout,
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               config.MaxHeaderBytes,
+		DisableGeneralOptionsHandler: true, // OPTIONS * is answered like any other request, not past the handler
+		ErrorLog:                     slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()

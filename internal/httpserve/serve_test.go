@@ -1,8 +1,10 @@
 package httpserve
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -67,4 +69,48 @@ func TestListenerThatFails(t *testing.T) {
 	if !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Serve: %v", err)
 	}
+}
+
+// TestEveryRequestIsTheHandlers: net/http answers OPTIONS * with 200 by itself, past a
+// handler that wants a token.
+func TestEveryRequestIsTheHandlers(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	refuse := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }
+	go func() {
+		ended <- Serve(ctx, listener, Config{Handler: http.HandlerFunc(refuse), Log: slog.New(slog.DiscardHandler)})
+	}()
+	if status := statusOf(t, listener.Addr().String(), "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"); status != http.StatusUnauthorized {
+		t.Errorf("OPTIONS * is answered %d", status)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// statusOf sends a request as it stands there, and returns the answer's status.
+func statusOf(t *testing.T, address, request string) int {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", address, waitLimit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(waitLimit)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ func Compile(resources Resources, accounts workload.Accounts) (*Policy, []Proble
 		wildcard: make(map[hostPort]*workload.Destination),
 	}
 	names := p.addIdentities(resources.Identities, accounts, &r)
-	p.addDestinations(resources.Destinations, names, &r)
+	p.addDestinations(resources.Destinations, names, accounts, &r)
 	if len(r.problems) > 0 {
 		return nil, nil, r.problems
 	}
@@ -53,10 +54,10 @@ func (p *Policy) addIdentities(specs []IdentitySpec, accounts workload.Accounts,
 		names = append(names, spec.Name)
 		selector, err := workload.NewSelector(spec.Match, accounts)
 		if err != nil {
-			reportSelector(err, spec.Name, path+".match", r)
+			reportSelector(err, fmt.Sprintf("identity %q", spec.Name), path+".match", r)
 			continue
 		}
-		if selector.Condition().IsZero() {
+		if selector.Condition("").IsZero() {
 			r.warn(path+".match", "the kernel can check no condition of identity %q, so every connection of every process to a watched port is looked at in user space; "+
 				"add an exe whose last component is no pattern, a user, a cgroup or a systemd_unit", spec.Name)
 		}
@@ -65,10 +66,10 @@ func (p *Policy) addIdentities(specs []IdentitySpec, accounts workload.Accounts,
 	return names
 }
 
-func reportSelector(err error, identity, path string, r *report) {
+func reportSelector(err error, of, path string, r *report) {
 	var wrong workload.SelectorErrors
 	if !errors.As(err, &wrong) {
-		r.wrong(path, "identity %q: %v", identity, err)
+		r.wrong(path, "%s: %v", of, err)
 		return
 	}
 	for _, one := range wrong {
@@ -79,15 +80,15 @@ func reportSelector(err error, identity, path string, r *report) {
 		if one.Index >= 0 {
 			at = element(at, one.Index)
 		}
-		r.wrong(at, "identity %q: %v", identity, one)
+		r.wrong(at, "%s: %v", of, one)
 	}
 }
 
-func (p *Policy) addDestinations(specs []DestinationSpec, identities []string, r *report) {
+func (p *Policy) addDestinations(specs []DestinationSpec, identities []string, accounts workload.Accounts, r *report) {
 	var names []string
 	for i := range specs {
 		spec, path := &specs[i], element("destinations", i)
-		d := compileDestination(spec, path, r)
+		d := compileDestination(spec, accounts, path, r)
 		if slices.Contains(names, d.Name) {
 			r.wrong(path+".name", "the destination %q is declared twice; rename one", d.Name)
 		}

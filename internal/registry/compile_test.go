@@ -55,7 +55,7 @@ func TestCompileAppliesDefaults(t *testing.T) {
 	if d == nil {
 		t.Fatal("not registered")
 	}
-	if !d.Enforce || d.ExistingAuthorization != workload.ReplaceAuthorization || d.OnFailure != workload.FailClosed {
+	if !d.Enforce || d.ExistingAuthorization != workload.ReplaceAuthorization || d.OnFailure != workload.FailClosed || d.Unknown != workload.UnknownPass {
 		t.Errorf("defaults: %+v", d)
 	}
 	if want := []string{"ledger.internal", "2001:db8::1", "10.0.0.1"}; !slices.Equal(d.Hosts, want) {
@@ -75,6 +75,19 @@ func TestCompileKeepsChoices(t *testing.T) {
 		!slices.Equal(d.Methods, spec.Methods) || !slices.Equal(d.Paths, spec.Paths) {
 		t.Errorf("got %+v", d)
 	}
+}
+
+func TestCompileKeepsWhatBecomesOfTheUnknown(t *testing.T) {
+	for _, choice := range []workload.UnknownCallers{workload.UnknownPass, workload.UnknownRefusedElsewhere, workload.UnknownRefused} {
+		spec := ledger()
+		spec.Unknown, spec.OnFailure = string(choice), "closed"
+		if d := mustCompile(t, []IdentitySpec{billing}, spec).Destination("ledger.internal", 443); d.Unknown != choice {
+			t.Errorf("got %q, want %q", d.Unknown, choice)
+		}
+	}
+	spec := ledger()
+	spec.Unknown, spec.OnFailure = "pass", "open"
+	mustCompile(t, []IdentitySpec{billing}, spec)
 }
 
 func TestCompileRefuses(t *testing.T) {
@@ -128,11 +141,22 @@ func TestCompileRefuses(t *testing.T) {
 		"path star":           {change(func(d *DestinationSpec) { d.Paths = []string{"/v1/*"} }), "destinations[0].paths[0]", "no wildcard"},
 		"path dots":           {change(func(d *DestinationSpec) { d.Paths = []string{"/a/../b"} }), "destinations[0].paths[0]", "dot segment"},
 		"path empty part":     {change(func(d *DestinationSpec) { d.Paths = []string{"/a//b"} }), "destinations[0].paths[0]", "never matches"},
+		"path encoded twice":  {change(func(d *DestinationSpec) { d.Paths = []string{"/a%252Fb"} }), "destinations[0].paths[0]", "never matches"},
+		"path half encoded":   {change(func(d *DestinationSpec) { d.Paths = []string{"/a%2"} }), "destinations[0].paths[0]", "never matches"},
+		"path with dots off":  {change(func(d *DestinationSpec) { d.Paths = []string{"/a/..;x/b"} }), "destinations[0].paths[0]", "dot segment"},
 		"path encoded":        {change(func(d *DestinationSpec) { d.Paths = []string{"/a%2Fb"} }), "destinations[0].paths[0]", "never matches"},
 		"path backslash":      {change(func(d *DestinationSpec) { d.Paths = []string{`/a\b`} }), "destinations[0].paths[0]", "never matches"},
 		"path space":          {change(func(d *DestinationSpec) { d.Paths = []string{"/a b"} }), "destinations[0].paths[0]", "percent"},
 		"path twice":          {change(func(d *DestinationSpec) { d.Paths = []string{"/a", "/a"} }), "destinations[0].paths[1]", "twice"},
+		"served by nobody":    {change(func(d *DestinationSpec) { d.ServedBy = &ServerSpec{} }), "destinations[0].served_by", "names nobody"},
+		"served by everybody": {change(func(d *DestinationSpec) { d.ServedBy = &ServerSpec{Cgroups: []string{"/"}} }), "destinations[0].served_by", "every process"},
+		"served by no user":   {change(func(d *DestinationSpec) { d.ServedBy = &ServerSpec{Users: []string{"root", "nobody-here"}} }), "destinations[0].served_by.user[1]", "no \"nobody-here\""},
+		"served by a slice":   {change(func(d *DestinationSpec) { d.ServedBy = &ServerSpec{SystemdUnits: []string{"a.slice"}} }), "destinations[0].served_by.systemd_unit[0]", "use cgroup"},
+		"served by no list":   {change(func(d *DestinationSpec) { d.ServedBy = &ServerSpec{Cgroups: []string{}} }), "destinations[0].served_by.cgroup", "empty"},
 		"choice":              {change(func(d *DestinationSpec) { d.OnFailure = "close" }), "destinations[0].on_failure", "closed or open"},
+		"unknown choice":      {change(func(d *DestinationSpec) { d.Unknown = "deny" }), "destinations[0].unknown", "pass or refuse or refuse_everywhere"},
+		"unknown, open":       {change(func(d *DestinationSpec) { d.Unknown, d.OnFailure = "refuse", "open" }), "destinations[0].unknown", "only where on_failure is closed"},
+		"unknown, observed":   {change(func(d *DestinationSpec) { d.Unknown, d.Observe = "refuse_everywhere", true }), "destinations[0].unknown", "enforce is false"},
 		"other choice":        {change(func(d *DestinationSpec) { d.ExistingAuthorization = "x" }), "destinations[0].existing_authorization", "replace or keep or refuse"},
 		"no identity":         {change(func(d *DestinationSpec) { d.Identities = nil }), "destinations[0].identities", "no identity"},
 		"unknown identity":    {change(func(d *DestinationSpec) { d.Identities = []string{"biling"} }), "destinations[0].identities[0]", `"biling"`},

@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/lanyardhq/lanyard/internal/workload"
@@ -21,7 +23,7 @@ const (
 
 // compileDestination checks one destination by itself. What it shares with
 // others is checked afterwards.
-func compileDestination(spec *DestinationSpec, path string, r *report) *workload.Destination {
+func compileDestination(spec *DestinationSpec, accounts workload.Accounts, path string, r *report) *workload.Destination {
 	d := &workload.Destination{
 		Name:       spec.Name,
 		Audience:   spec.Audience,
@@ -38,10 +40,35 @@ func compileDestination(spec *DestinationSpec, path string, r *report) *workload
 	checkAudience(d.Audience, path+".audience", r)
 	checkMethods(d.Methods, path+".methods", r)
 	checkPaths(d.Paths, path+".paths", r)
+	d.ServedBy = compileServer(spec.ServedBy, d.Name, accounts, path+".served_by", r)
 	d.ExistingAuthorization = choose(spec.ExistingAuthorization, path+".existing_authorization", r,
 		workload.ReplaceAuthorization, workload.KeepAuthorization, workload.RefuseAuthorization)
 	d.OnFailure = choose(spec.OnFailure, path+".on_failure", r, workload.FailClosed, workload.FailOpen)
+	d.Unknown = choose(spec.Unknown, path+".unknown", r, workload.UnknownPass, workload.UnknownRefusedElsewhere, workload.UnknownRefused)
+	checkUnknown(d, path+".unknown", r)
 	return d
+}
+
+// compileServer checks who has to own the listening socket. Its keys mean what they
+// mean of a process that connects.
+func compileServer(spec *ServerSpec, destination string, accounts workload.Accounts, path string, r *report) workload.Selector {
+	if spec == nil {
+		return workload.Selector{}
+	}
+	if spec.SystemdUnits == nil && spec.Cgroups == nil && spec.Users == nil {
+		r.wrong(path, "it names nobody; write systemd_unit, cgroup or user, or leave it out")
+		return workload.Selector{}
+	}
+	selector, err := workload.NewSelector(workload.SelectorSpec{
+		SystemdUnits: spec.SystemdUnits, Cgroups: spec.Cgroups, Users: spec.Users,
+	}, accounts)
+	var wrong workload.SelectorErrors
+	if errors.As(err, &wrong) && slices.ContainsFunc(wrong, func(e *workload.SelectorError) bool { return e.Kind == "" }) {
+		r.wrong(path, "it holds every process of this host; name a unit, a cgroup or a user that others do not have")
+	} else if err != nil {
+		reportSelector(err, fmt.Sprintf("destination %q", destination), path, r)
+	}
+	return selector
 }
 
 // choose returns the choice that was written; the first is the default.
@@ -60,6 +87,18 @@ func choose[T ~string](text, path string, r *report, choices ...T) T {
 	}
 	r.wrong(path, "%q is no choice; write %s", text, strings.Join(names, " or "))
 	return choices[0]
+}
+
+// checkUnknown refuses what would never be asked: nobody is refused at a destination
+// that does not fail closed.
+func checkUnknown(d *workload.Destination, path string, r *report) {
+	switch {
+	case d.Unknown == workload.UnknownPass:
+	case d.OnFailure != workload.FailClosed:
+		r.wrong(path, "%q acts only where on_failure is closed, and here it is %s; leave it out, or write on_failure: closed", d.Unknown, d.OnFailure)
+	case !d.Enforce:
+		r.wrong(path, "%q acts only where a token is due, and here enforce is false; leave it out", d.Unknown)
+	}
 }
 
 func compileHosts(texts []string, path string, r *report) []string {
@@ -215,18 +254,37 @@ func checkPaths(paths []string, path string, r *report) {
 		case strings.ContainsFunc(p, func(c rune) bool { return c <= ' ' || c > '~' }):
 			r.wrong(at, "%q holds a character that a path carries only percent-encoded; encode it", p)
 		case strings.Contains(p, "//") || strings.Contains(p, `\`) || encodesSeparator(p):
-			r.wrong(at, "%q holds a //, a backslash, or an encoded dot or slash, which servers read in different ways, so that it never matches; write it plainly", p)
-		case slices.Contains(strings.Split(p, "/"), "..") || slices.Contains(strings.Split(p, "/"), "."):
-			r.wrong(at, "%q holds a dot segment, which clients remove; write the path without it", p)
+			r.wrong(at, "%q holds a //, a backslash, or an encoded dot, slash or percent sign, which servers read in different ways, so that it never matches; write it plainly", p)
+		case slices.ContainsFunc(strings.Split(p, "/"), isDotSegment):
+			r.wrong(at, "%q holds a dot segment, which clients or servers remove; write the path without it", p)
 		case slices.Contains(paths[:i], p):
 			r.wrong(at, "%q is listed twice; leave one out", p)
 		}
 	}
 }
 
-// encodesSeparator reports whether a path hides a dot, a slash or a backslash
-// behind a percent sign.
+// isDotSegment reports whether a segment is "." or "..", or would be for a server that
+// takes parameters off.
+func isDotSegment(segment string) bool {
+	name, _, parameters := strings.Cut(segment, ";")
+	return name == "." || name == ".." || name == "" && parameters
+}
+
+// encodesSeparator reports whether a path hides a dot, a slash, a backslash or a percent
+// sign behind a percent sign, or has one that encodes nothing.
 func encodesSeparator(p string) bool {
-	lower := strings.ToLower(p)
-	return strings.Contains(lower, "%2e") || strings.Contains(lower, "%2f") || strings.Contains(lower, "%5c")
+	for rest := p; ; {
+		_, after, found := strings.Cut(rest, "%")
+		if !found {
+			return false
+		}
+		rest = after
+		if len(after) < 2 {
+			return true
+		}
+		c, err := strconv.ParseUint(after[:2], 16, 8)
+		if err != nil || strings.IndexByte(`./\%`, byte(c)) >= 0 {
+			return true
+		}
+	}
 }

@@ -32,8 +32,17 @@ type DestinationSpec struct {
 	Observe               bool // enforce: false
 	ExistingAuthorization string
 	OnFailure             string
+	Unknown               string
 	Methods               []string
 	Paths                 []string
+	ServedBy              *ServerSpec
+}
+
+// ServerSpec says who has to own the listening socket of a destination.
+type ServerSpec struct {
+	SystemdUnits []string
+	Cgroups      []string
+	Users        []string // names, or numbers
 }
 
 // Problem is one thing that is wrong, or that an administrator should know, and

@@ -26,7 +26,7 @@ func (p *Policy) compileWatch() workload.Watch {
 		w.Ports = append(w.Ports, workload.WatchedPort{Port: port, Prefixes: narrow(ports[port])})
 	}
 	for _, identity := range p.identities {
-		w.Conditions = append(w.Conditions, identity.Selector.Condition())
+		w.Conditions = append(w.Conditions, identity.Selector.Condition(identity.Name))
 	}
 	return w
 }

@@ -1,15 +1,14 @@
 package verify
 
 import (
-	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/lestrrat-go/jwx/v2/jwt"
 )
 
-// The fields of an answer that say who the caller is. A proxy hands them on.
+// The fields of an answer that say who the caller is. A proxy hands them on. Spaces,
+// commas, percent signs and whatever is not printable ASCII are percent-encoded.
 const (
 	FieldWorkload = "X-Lanyard-Workload"
 	FieldIssuer   = "X-Lanyard-Issuer"
@@ -42,29 +41,35 @@ func (v *Verifier) ForwardAuth() http.Handler {
 	})
 }
 
-func identityFields(claims jwt.Token) map[string]string {
+func identityFields(claims Claims) map[string]string {
 	return map[string]string{
-		FieldWorkload: claims.Subject(),
-		FieldIssuer:   claims.Issuer(),
-		FieldAudience: strings.Join(claims.Audience(), ","),
-		FieldTags:     strings.Join(Tags(claims), ","),
-		FieldTokenID:  claims.JwtID(),
-		FieldExpires:  claims.Expiration().UTC().Format(time.RFC3339),
+		FieldWorkload: fieldValue(claims.Subject),
+		FieldIssuer:   fieldValue(claims.Issuer),
+		FieldAudience: fieldValue(claims.Audience...),
+		FieldTags:     fieldValue(claims.Tags...),
+		FieldTokenID:  fieldValue(claims.TokenID),
+		FieldExpires:  claims.Expires.UTC().Format(time.RFC3339),
 	}
 }
 
-// Tags returns the tags that the authority has put into a token: extra.tags.
-func Tags(claims jwt.Token) []string {
-	value, _ := claims.Get("extra")
-	text, err := json.Marshal(value)
-	if err != nil {
-		return nil
+// fieldValue writes values as a list that every recipient reads alike: bytes that
+// would end, change or split a value are percent-encoded (RFC 3986 section 2.1), and
+// so is the percent sign, so that no two values are written the same. A comma separates
+// values (RFC 9110 section 5.6.1), white space is trimmed and folded, and what is above
+// ASCII every recipient decodes as it likes (section 5.5).
+func fieldValue(values ...string) string {
+	var b strings.Builder
+	for i, value := range values {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		for _, c := range []byte(value) {
+			if c <= ' ' || c > '~' || c == ',' || c == '%' {
+				fmt.Fprintf(&b, "%%%02X", c)
+			} else {
+				b.WriteByte(c)
+			}
+		}
 	}
-	var extra struct {
-		Tags []string `json:"tags"`
-	}
-	if json.Unmarshal(text, &extra) != nil {
-		return nil
-	}
-	return extra.Tags
+	return b.String()
 }

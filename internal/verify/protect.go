@@ -7,18 +7,16 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-
-	"github.com/lestrrat-go/jwx/v2/jwt"
 )
 
 // claimsKey is the context key of a request's claims.
 type claimsKey struct{}
 
-// Claims returns what the token of a request that came through Protect says of its
-// caller.
-func Claims(ctx context.Context) jwt.Token {
-	claims, _ := ctx.Value(claimsKey{}).(jwt.Token)
-	return claims
+// FromContext returns what the token of a request that came through Protect says of
+// its caller; of any other request it is false.
+func FromContext(ctx context.Context) (Claims, bool) {
+	claims, found := ctx.Value(claimsKey{}).(Claims)
+	return claims, found
 }
 
 // Protect passes a request on to next if it carries a valid ID token, and answers
@@ -38,22 +36,23 @@ func (v *Verifier) Protect(next http.Handler) http.Handler {
 // an error code.
 var errNoToken = &Refusal{"no bearer token"}
 
-func (v *Verifier) ofRequest(r *http.Request) (jwt.Token, error) {
+func (v *Verifier) ofRequest(r *http.Request) (Claims, error) {
 	compact, found := bearer(r)
 	if !found {
-		return nil, errNoToken
+		return Claims{}, errNoToken
 	}
 	return v.Verify(r.Context(), compact)
 }
 
-// bearer returns the token of a request's one Authorization field.
+// bearer returns the token of a request's one Authorization field: behind the scheme
+// and spaces (RFC 9110 section 11.4).
 func bearer(r *http.Request) (value string, found bool) {
 	fields := r.Header.Values("Authorization")
 	if len(fields) != 1 {
 		return "", false
 	}
 	scheme, value, found := strings.Cut(fields[0], " ")
-	return strings.TrimSpace(value), found && strings.EqualFold(scheme, "Bearer")
+	return strings.TrimLeft(value, " "), found && strings.EqualFold(scheme, "Bearer")
 }
 
 func refuse(w http.ResponseWriter, err error) {

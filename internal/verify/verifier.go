@@ -4,35 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"log/slog"
+	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
-	"github.com/lestrrat-go/jwx/v2/jwk"
-	"github.com/lestrrat-go/jwx/v2/jws"
-	"github.com/lestrrat-go/jwx/v2/jwt"
-	"golang.org/x/time/rate"
-
+	"github.com/lanyardhq/lanyard/internal/jose"
 	"github.com/lanyardhq/lanyard/internal/serverurl"
 )
 
-const (
-	// keysMinAge is how long keys are used at least before they are fetched again;
-	// beyond it the issuer's Cache-Control counts.
-	keysMinAge = time.Minute
-	// clockSkew is how far the issuer's clock and ours may differ.
-	clockSkew = 30 * time.Second
-	// maxToken bounds a token, in bytes.
-	maxToken = 16 << 10
-)
+// clockSkew is how far the issuer's clock and ours may differ.
+const clockSkew = 30 * time.Second
 
 // ErrConfig marks errors that a change of the configuration would solve.
 var ErrConfig = errors.New("configuration")
-
-// ErrKeys marks that the issuer's keys cannot be had: nothing is said about the
-// token.
-var ErrKeys = errors.New("the issuer's keys cannot be fetched")
 
 // Refusal says why a token is not accepted. It is fit for whoever sent the token.
 type Refusal struct {
@@ -53,145 +40,118 @@ type Config struct {
 	// AllowInsecure permits http:// to a host that is not loopback.
 	AllowInsecure bool
 
-	Client *http.Client     // fetches the keys; nil: http.DefaultClient
-	Now    func() time.Time // nil: time.Now
+	Client *http.Client     // fetches the keys, without following redirects; nil: that of NewClient("")
+	Now    func() time.Time // the date by which tokens are judged; nil: time.Now
+	Log    *slog.Logger     // is told when keys cannot be fetched or used; nil: nothing is logged
 }
 
 // Verifier checks tokens. It is safe for concurrent use.
 type Verifier struct {
 	config Config
-	keys   *jwk.Cache
-	unseen *rate.Limiter // of fetches because of a key id that is not known
+	keys   *keys
+	stop   context.CancelFunc
 }
 
-// New returns a verifier whose keys are fetched when they are first needed and kept
-// fresh until ctx ends.
+// New returns a verifier that begins to fetch the issuer's keys, and keeps them fresh
+// until ctx ends or it is closed.
 func New(ctx context.Context, config Config) (*Verifier, error) {
-	if err := checkKeysURL(config.KeysURL, config.AllowInsecure); err != nil {
+	keysURL, err := parseKeysURL(config.KeysURL, config.AllowInsecure)
+	if err != nil {
 		return nil, err
 	}
 	if (config.Audience == "") != config.AnyAudience {
 		return nil, fmt.Errorf("%w: say which audience tokens must be for (--audience), or that any will do (--any-audience)", ErrConfig)
 	}
 	if config.Client == nil {
-		config.Client = http.DefaultClient
+		if config.Client, err = NewClient(""); err != nil {
+			return nil, err
+		}
 	}
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	keys := jwk.NewCache(ctx)
-	if err := keys.Register(config.KeysURL, jwk.WithMinRefreshInterval(keysMinAge), jwk.WithHTTPClient(config.Client)); err != nil {
-		return nil, fmt.Errorf("watch keys at %s: %w", config.KeysURL, err)
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Verifier{config: config, keys: keys, unseen: rate.NewLimiter(rate.Every(time.Minute), 1)}, nil
+	ctx, stop := context.WithCancel(ctx)
+	keys := newKeys(ctx, keysConfig{url: keysURL, client: config.Client, random: rand.Float64, log: config.Log})
+	return &Verifier{config: config, keys: keys, stop: stop}, nil
 }
 
-// checkKeysURL refuses keys that somebody on the way could exchange.
-func checkKeysURL(keys string, allowInsecure bool) error {
+// Close stops fetching keys and waits until nothing is fetched any more. It may be
+// called again.
+func (v *Verifier) Close() {
+	v.stop()
+	v.keys.wait()
+}
+
+// parseKeysURL refuses keys that somebody on the way could exchange.
+func parseKeysURL(keys string, allowInsecure bool) (*url.URL, error) {
 	u, err := serverurl.Parse("the keys' URL (LANYARD_JWKS_URL, or else LANYARD_AUTHORITY_URL)", keys)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrConfig, err)
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	if !allowInsecure && serverurl.InTheClear(u) {
-		return fmt.Errorf("%w: keys from %s could be exchanged on their way; use https, or say --allow-insecure", ErrConfig, keys)
+		return nil, fmt.Errorf("%w: keys from %s could be exchanged on their way; use https, or say --allow-insecure", ErrConfig, keys)
 	}
-	return nil
+	return u, nil
 }
 
 // Verify returns the claims of a compact token (RFC 7519) that is signed by one of
-// the issuer's keys, is in its time, and is for us. An error is a *Refusal, or
-// wraps ErrKeys.
-func (v *Verifier) Verify(ctx context.Context, compact string) (jwt.Token, error) {
-	keyID, err := checkHeader(compact)
+// the issuer's keys, is in its time, and is for us. No other serialization is a
+// token, and nothing but the signed claims is read. An error is a *Refusal, or wraps
+// ErrKeys.
+func (v *Verifier) Verify(ctx context.Context, compact string) (Claims, error) {
+	if len(compact) > jose.MaxIDTokenLength {
+		return Claims{}, &Refusal{fmt.Sprintf("the token is longer than %d bytes", jose.MaxIDTokenLength)}
+	}
+	message, err := jose.ParseUpTo(jose.MaxIDTokenLength, compact)
 	if err != nil {
-		return nil, err
+		return Claims{}, &Refusal{whyNoToken(err)}
 	}
-	set, err := v.keySet(ctx, keyID)
+	if err := checkHeader(message); err != nil {
+		return Claims{}, err
+	}
+	keys, err := v.keys.get(ctx, message.KeyID())
 	if err != nil {
-		return nil, err
+		return Claims{}, err
 	}
-	options := []jwt.ParseOption{
-		jwt.WithKeySet(set, jws.WithInferAlgorithmFromKey(false)), jwt.WithClock(jwt.ClockFunc(v.config.Now)),
-		jwt.WithRequiredClaim(jwt.ExpirationKey), jwt.WithRequiredClaim(jwt.SubjectKey),
-		jwt.WithAcceptableSkew(clockSkew),
-	}
-	if !v.config.AnyAudience {
-		options = append(options, jwt.WithAudience(v.config.Audience))
-	}
-	if v.config.Issuer != "" {
-		options = append(options, jwt.WithIssuer(v.config.Issuer))
-	}
-	claims, err := jwt.ParseString(compact, options...)
+	signed, err := message.VerifyBy(keys)
 	if err != nil {
-		return nil, &Refusal{whyInvalid(err)}
+		return Claims{}, &Refusal{"the token is not signed by this issuer"}
+	}
+	claims, err := readClaims(signed)
+	if err != nil {
+		return Claims{}, err
+	}
+	if err := v.config.check(claims); err != nil {
+		return Claims{}, err
 	}
 	return claims, nil
 }
 
-// checkHeader returns the id of the key that the token names. What a header may say
-// beside that, RFC 7515 §4.1.11 has a recipient refuse, or we have no use for: the
-// key is the issuer's choice, never the token's.
-func checkHeader(compact string) (string, error) {
-	if len(compact) > maxToken {
-		return "", &Refusal{fmt.Sprintf("the token is longer than %d bytes", maxToken)}
-	}
-	message, err := jws.ParseString(compact)
-	if err != nil || len(message.Signatures()) != 1 {
-		return "", &Refusal{"it is no token"}
-	}
-	header := message.Signatures()[0].ProtectedHeaders()
+// whyNoToken says why a text is not read as a token, without repeating any of it.
+// What a header may say beside type and key, RFC 7515 section 4.1.11 has a recipient
+// refuse, or we have no use for: the key is the issuer's choice, never the token's.
+func whyNoToken(err error) string {
+	var header *jose.HeaderError
 	switch {
-	case len(header.Critical()) > 0:
-		return "", &Refusal{"the token's header has a critical extension"}
-	case header.JWK() != nil || header.JWKSetURL() != "" || header.X509URL() != "" || header.X509CertChain() != nil:
-		return "", &Refusal{"the token's header brings a key of its own"}
-	case !slices.Contains([]string{"", "JWT"}, header.Type()):
-		return "", &Refusal{"the token is of another type"}
-	case header.KeyID() == "":
-		return "", &Refusal{"the token's header names no key"}
+	case !errors.As(err, &header):
+		return "it is no token"
+	case header.Member == "crit":
+		return "the token's header has a critical extension"
+	case slices.Contains([]string{"jwk", "jku", "x5u", "x5c"}, header.Member):
+		return "the token's header brings a key of its own"
 	}
-	return header.KeyID(), nil
+	return "the token's header has what is not accepted: " + header.Member
 }
 
-// keySet returns the issuer's keys, anew if they lack the one that is named: the
-// issuer may have begun to use it just now. That is done once a minute at most, or
-// anybody could have us ask.
-func (v *Verifier) keySet(ctx context.Context, keyID string) (jwk.Set, error) {
-	set, err := v.keys.Get(ctx, v.config.KeysURL)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrKeys, withoutURL(err))
-	}
-	if _, known := set.LookupKeyID(keyID); known || !v.unseen.AllowN(v.config.Now(), 1) {
-		return set, nil
-	}
-	if fresh, err := v.keys.Refresh(ctx, v.config.KeysURL); err == nil {
-		return fresh, nil
-	}
-	return set, nil
-}
-
-// withoutURL keeps what went wrong and leaves out what net/http repeats of it.
-func withoutURL(err error) error {
-	var network *net.OpError
-	if errors.As(err, &network) {
-		return network
-	}
-	return err
-}
-
-// whyInvalid says what is wrong with a token without repeating any of it.
-func whyInvalid(err error) string {
+func checkHeader(message *jose.Message) error {
 	switch {
-	case errors.Is(err, jwt.ErrTokenExpired()):
-		return "the token has expired"
-	case errors.Is(err, jwt.ErrInvalidAudience()):
-		return "the token is for another audience"
-	case errors.Is(err, jwt.ErrInvalidIssuer()):
-		return "the token is from another issuer"
-	case errors.Is(err, jwt.ErrTokenNotYetValid()), errors.Is(err, jwt.ErrInvalidIssuedAt()):
-		return "the token is not valid yet"
-	case jwt.IsValidationError(err):
-		return "the token lacks a claim"
+	case !message.IsJWT():
+		return &Refusal{"the token is of another type"}
+	case message.KeyID() == "":
+		return &Refusal{"the token's header names no key"}
 	}
-	return "the token is not signed by this issuer"
+	return nil
 }

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lestrrat-go/jwx/v2/jwt"
-
 	"github.com/lanyardhq/lanyard/internal/verify"
 	"github.com/lanyardhq/lanyard/test/clients"
 	"github.com/lanyardhq/lanyard/test/lab"
@@ -55,11 +53,11 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 }
 
 // accepted notes what the token of the latest request says.
-func (r *recorder) accepted(claims jwt.Token) {
+func (r *recorder) accepted(claims verify.Claims) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	last := &r.requests[len(r.requests)-1]
-	last.subject, last.tokenID, last.expires = claims.Subject(), claims.JwtID(), claims.Expiration()
+	last.subject, last.tokenID, last.expires = claims.Subject, claims.TokenID, claims.Expires
 }
 
 // all returns the requests so far.
@@ -110,7 +108,8 @@ func (w *world) startLedger(addresses ...netip.Addr) *recorder {
 	}
 	ledger := &recorder{}
 	inside := http.HandlerFunc(func(out http.ResponseWriter, q *http.Request) {
-		ledger.accepted(verify.Claims(q.Context()))
+		claims, _ := verify.FromContext(q.Context()) // which has it: Protect lets no other pass
+		ledger.accepted(claims)
 		clients.Answer(marker).ServeHTTP(out, q)
 	})
 	verifier, err := verify.New(w.t.Context(), verify.Config{
@@ -119,6 +118,7 @@ func (w *world) startLedger(addresses ...netip.Addr) *recorder {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.t.Cleanup(verifier.Close)
 	ledger.next = verifier.Protect(inside)
 	w.serve(port, ledger, addresses...)
 	return ledger

@@ -7,13 +7,13 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"os"
 	"strings"
 	"time"
 
-	"github.com/lestrrat-go/jwx/v2/jwk"
 	"github.com/lestrrat-go/jwx/v2/jws"
 	"github.com/lestrrat-go/jwx/v2/jwt"
 )
@@ -32,11 +32,10 @@ func main() {
 // serve takes tokens for the audience. Without one it takes those for any service: who
 // is called with a token can then call this one in its caller's name.
 func serve(listen, keysURL string, audience ...string) error {
-	// Fetched when they are first needed, and again when Cache-Control says so.
-	keys := jwk.NewCache(context.Background())
-	if err := keys.Register(keysURL, jwk.WithMinRefreshInterval(time.Minute)); err != nil {
-		return err
-	}
+	keys := newIssuerKeys(keysURL)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	go keys.keepFresh(ctx)
 
 	http.HandleFunc("/protected", func(w http.ResponseWriter, r *http.Request) {
 		token, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -45,8 +44,12 @@ func serve(listen, keysURL string, audience ...string) error {
 			http.Error(w, "no bearer token", http.StatusUnauthorized)
 			return
 		}
-		set, err := keys.Get(r.Context(), keysURL)
-		if err != nil {
+		if !isCompact(token) { // before jwx sees it
+			refuse(w)
+			return
+		}
+		set, usable := keys.forToken(r.Context(), token)
+		if !usable {
 			http.Error(w, "the issuer's keys cannot be fetched", http.StatusServiceUnavailable)
 			return
 		}
@@ -60,12 +63,30 @@ func serve(listen, keysURL string, audience ...string) error {
 		}
 		claims, err := jwt.ParseString(token, options...)
 		if err != nil {
-			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
-			http.Error(w, "the token is not valid here", http.StatusUnauthorized)
+			refuse(w)
 			return
 		}
 		fmt.Fprintf(w, "Hello, fellow Workload %s!\n", claims.Subject())
 	})
-	server := &http.Server{Addr: listen, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Addr: listen, ReadHeaderTimeout: 5 * time.Second, DisableGeneralOptionsHandler: true}
 	return server.ListenAndServe()
+}
+
+// isCompact reports whether a token is in compact serialization: three parts, each in
+// the one spelling that base64url has for it. jwx reads JSON serializations too, and
+// of those jwt.Parse takes claims that nobody signed.
+func isCompact(token string) bool {
+	parts := strings.Split(token, ".")
+	for _, part := range parts {
+		decoded, err := base64.RawURLEncoding.DecodeString(part)
+		if err != nil || base64.RawURLEncoding.EncodeToString(decoded) != part {
+			return false
+		}
+	}
+	return len(parts) == 3
+}
+
+func refuse(w http.ResponseWriter) {
+	w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+	http.Error(w, "the token is not valid here", http.StatusUnauthorized)
 }

@@ -34,7 +34,8 @@ type Activity struct {
 	Resource  string    `json:"resource,omitempty"` // kind/name of what it is about
 	Audiences []string  `json:"audiences,omitempty"`
 	Count     int64     `json:"count"` // how many alike this one stands for
-	Hash      string    `json:"hash"`  // covers this and all before
+	Hash      string    `json:"hash"`  // covers this and all before of its class
+	Class     string    `json:"class"` // the chain that it is in
 }
 
 // ActivityChain says whether the activity is as it was written.
@@ -43,5 +44,16 @@ type ActivityChain struct {
 	Problem string `json:"problem,omitempty"` // the first place where it is not
 	First   int64  `json:"first,omitempty"`   // sequence number of the oldest event
 	Last    int64  `json:"last,omitempty"`    // of the newest one
-	Hash    string `json:"hash,omitempty"`    // of the newest one; keep it elsewhere to notice a chain made anew
+	Hash    string `json:"hash,omitempty"`    // of the newest one
+	// Classes are the chains; keep where they end elsewhere to notice one made anew.
+	Classes []ActivityClassChain `json:"classes,omitempty"`
+}
+
+// ActivityClassChain is the chain of one class of events.
+type ActivityClassChain struct {
+	Class   string `json:"class"`             // "" of what there was before classes
+	Follows string `json:"follows,omitempty"` // hash that the oldest event follows
+	First   int64  `json:"first,omitempty"`   // sequence number of the oldest event, if there is one
+	Last    int64  `json:"last,omitempty"`
+	Hash    string `json:"hash,omitempty"` // of the newest event, or what the next one follows
 }

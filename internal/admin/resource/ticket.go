@@ -35,12 +35,13 @@ const (
 // changed later, and is evaluated at every contact of the workloads enrolled.
 type TicketSpec struct {
 	Description string     `json:"description"`
-	Status      string     `json:"status"`                 // StatusActive by default
-	Enrolment   string     `json:"enrolment"`              // left out: as it is, EnrolmentOpen of a new one
-	Role        string     `json:"role"`                   // RoleWorkload by default
-	ExpiresAt   *time.Time `json:"expires_at,omitempty"`   // none: never
-	MaxUses     int64      `json:"max_uses"`               // 0: any number of workloads
-	WorkloadTTL string     `json:"workload_ttl,omitempty"` // like "720h", from enrolment; none: for ever
+	Status      string     `json:"status"`                  // StatusActive by default
+	Enrolment   string     `json:"enrolment"`               // left out: as it is, EnrolmentOpen of a new one
+	Role        string     `json:"role"`                    // RoleWorkload by default
+	ExpiresAt   *time.Time `json:"expires_at,omitempty"`    // none: never
+	MaxUses     int64      `json:"max_uses"`                // 0: any number of workloads
+	WorkloadTTL string     `json:"workload_ttl,omitempty"`  // like "720h", from enrolment; none: for ever
+	MaxTokenTTL string     `json:"max_token_ttl,omitempty"` // like "1h", of an ID token; none: the authority's
 	Tags        []string   `json:"tags"`
 	Audiences   []string   `json:"audiences"` // none: tokens for any audience
 	Networks    []string   `json:"networks"`  // names of NetworkLists, one of which must hold the source; none: any source

@@ -38,6 +38,7 @@ type TicketTemplate struct {
 	ExpiresIn   string   `json:"expires_in,omitempty"` // like "1h"; none: never
 	MaxUses     int64    `json:"max_uses"`             // 0: any number of workloads
 	WorkloadTTL string   `json:"workload_ttl,omitempty"`
+	MaxTokenTTL string   `json:"max_token_ttl,omitempty"`
 	Tags        []string `json:"tags"`
 	Audiences   []string `json:"audiences"`
 	Networks    []string `json:"networks"`

@@ -44,7 +44,7 @@ func NewBox(key string) (*Box, error) {
 
 // OpenBox makes a Box from the key in the file.
 func OpenBox(path string) (*Box, error) {
-	key, err := privatefile.Read(path)
+	key, err := privatefile.ReadGivenSecret(path)
 	if err != nil {
 		return nil, fmt.Errorf("read key-encryption key: %w", err)
 	}

@@ -11,8 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // Config says how keys are kept and replaced. All of it is required.
@@ -50,6 +50,18 @@ func Open(ctx context.Context, config Config, now time.Time, record Recorder) (*
 	k := &Keyring{config: config}
 	err := k.change(ctx, now, record, (*change).settle)
 	return k, err
+}
+
+// OpenUnchanged is Open where the date is not to be believed: nothing is rotated or
+// removed. Where there is no active key to go on with, it finds none.
+func OpenUnchanged(ctx context.Context, config Config) (k *Keyring, found bool, err error) {
+	k = &Keyring{config: config}
+	keys, err := config.Store.Read(ctx).SigningKeys(store.PurposeIDToken)
+	if err != nil || !slices.ContainsFunc(keys, func(key store.SigningKey) bool { return key.State == store.KeyActive }) {
+		return nil, false, err
+	}
+	_, err = k.reload(ctx)
+	return k, err == nil, err
 }
 
 // Sign returns the claims as a compact JWS by the active key.

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // childDatabase names the database of a child process that changes keys until it is

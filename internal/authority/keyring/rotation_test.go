@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lanyardhq/lanyard/internal/authority/jose"
 	"github.com/lanyardhq/lanyard/internal/authority/store"
+	"github.com/lanyardhq/lanyard/internal/jose"
 )
 
 // TestADatabaseWithoutANextKey: as a version left it that knew one key only.

@@ -7,25 +7,18 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 )
 
 // ErrTampered marks a chain of events that is not as it was written.
 var ErrTampered = errors.New("the activity was changed")
 
-// link is an event's place in the chain: what the next one builds on.
-type link struct {
-	sequence int64
-	hash     string // "" before the first event of all
-}
-
-// Hash returns the hash of an event that follows one with the hash previous, ""
-// for the first of all: the SHA-256, in lower-case hexadecimal, of these values,
+// Hash returns the hash of an event that follows one of its class with the hash previous,
+// "" for the first of all: the SHA-256, in lower-case hexadecimal, of these values,
 // each as a netstring, which is its length in bytes in decimal, a colon, the bytes
 // and a comma:
 //
-//	hash of the event before
+//	hash of the event before of the same class
 //	sequence number, in decimal
 //	time, in milliseconds since 1970 UTC, in decimal
 //	kind
@@ -72,36 +65,18 @@ func outcome(allowed bool) string {
 	return "refused"
 }
 
-// lastLink returns the end of the chain.
-func (q Queries) lastLink() (link, error) {
-	var last link
-	err := q.row([]any{&last.sequence, &last.hash}, "SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1")
-	if errors.Is(err, ErrNotFound) {
-		return q.anchor()
-	}
-	return last, err
-}
-
-// anchor returns what the oldest event that is kept follows.
-func (q Queries) anchor() (link, error) {
-	var anchor link
-	if err := q.row([]any{&anchor.sequence, &anchor.hash}, "SELECT seq, hash FROM event_anchor"); err != nil {
-		return link{}, fmt.Errorf("read the chain's anchor: %w", err)
-	}
-	return anchor, nil
-}
-
 // Chain says what VerifyEvents has found intact. Somebody who can write the file
-// can compute a whole new chain; who keeps Sequence and Hash elsewhere sees that.
+// can compute a whole new chain; who keeps the end of each class elsewhere sees that.
 type Chain struct {
 	First    int64  // sequence number of the oldest event
 	Sequence int64  // of the newest one; less than First if there is none
-	Hash     string // of the newest one
+	Hash     string // of the newest one, or where there is none what the next one follows
+	Classes  []ClassChain
 }
 
 // VerifyEvents computes the hash of every event anew. An event that was changed,
 // put in, moved or removed, other than by retention, is an ErrTampered that names
-// the first place where the chain does not hold. One call at a time looks.
+// the first place where a chain does not hold. One call at a time looks.
 func (s *Store) VerifyEvents(ctx context.Context) (Chain, error) {
 	select {
 	case s.verifying <- struct{}{}:
@@ -126,40 +101,8 @@ func (s *Store) VerifyEvents(ctx context.Context) (Chain, error) {
 	return chain, err
 }
 
-func (q Queries) verifyEvents() (Chain, error) {
-	last, err := q.anchor()
-	if err != nil {
-		return Chain{}, err
-	}
-	chain := Chain{First: last.sequence + 1}
-	rows, err := q.query("SELECT " + eventColumns + " FROM events ORDER BY seq")
-	if err != nil {
-		return Chain{}, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		event, err := scanEvent(rows)
-		switch {
-		case err != nil:
-			return Chain{}, err
-		case event.Hash(last.hash) != event.Digest:
-			return Chain{}, fmt.Errorf("%w: event %d, or the one before it, is not as it was written", ErrTampered, event.Sequence)
-		}
-		last = link{event.Sequence, event.Digest}
-	}
-	if err := rows.Err(); err != nil {
-		return Chain{}, explain(err)
-	}
-	given, err := q.count(lastSequenceGiven)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return Chain{}, err
-	}
-	if given > last.sequence {
-		return Chain{}, fmt.Errorf("%w: there were %d events, and the last one is %d", ErrTampered, given, last.sequence)
-	}
-	chain.Sequence, chain.Hash = last.sequence, last.hash
-	return chain, nil
-}
+// eventColumnsBeforeClasses are those of the schema that chainOldEvents finds.
+const eventColumnsBeforeClasses = `seq, at, kind, allowed, reason, source, admin_id, ticket_id, workload_id, token_id, resource, audiences, count, hash, ''`
 
 // maxOldEvents is how many old events are chained at once.
 const maxOldEvents = 100
@@ -174,18 +117,19 @@ func chainOldEvents(ctx context.Context, tx *sql.Tx) error {
 	if err != nil {
 		return err
 	}
-	var last link
+	var sequence int64
+	hash := ""
 	for {
-		events, err := q.EventsAfter(EventFilter{}, last.sequence, math.MaxInt64, maxOldEvents)
+		events, err := q.events("SELECT "+eventColumnsBeforeClasses+" FROM events WHERE seq > $1 ORDER BY seq LIMIT $2", []any{sequence, maxOldEvents})
 		switch {
 		case err != nil:
 			return err
 		case len(events) == 0:
-			return beginChain(ctx, tx, last.sequence)
+			return beginChain(ctx, tx, sequence)
 		}
 		for _, e := range events {
-			last = link{e.Sequence, e.Hash(last.hash)}
-			if _, err := chain.ExecContext(ctx, last.hash, last.sequence); err != nil {
+			sequence, hash = e.Sequence, e.Hash(hash)
+			if _, err := chain.ExecContext(ctx, hash, sequence); err != nil {
 				return err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -44,6 +45,14 @@ func chained(t *testing.T, n int) (*Store, string) {
 	return s, path
 }
 
+// forget wants so many events to go.
+func forget(t *testing.T, s *Store, class Class, r Retention, want Forgotten) {
+	t.Helper()
+	if got, err := s.ForgetEvents(t.Context(), class, r); err != nil || got != want {
+		t.Fatalf("class %q: %+v, %v; want %+v", class, got, err, want)
+	}
+}
+
 func raw(t *testing.T, path string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", dsn(path))
@@ -66,9 +75,7 @@ func rawExec(t *testing.T, db *sql.DB, queries ...string) {
 // TestEventsAreAppendOnly: security.md 28.
 func TestEventsAreAppendOnly(t *testing.T) {
 	s, path := chained(t, 5)
-	if err := s.ForgetEvents(t.Context(), start.Add(2*time.Hour), 100); err != nil {
-		t.Fatal(err)
-	}
+	forget(t, s, Administration, Retention{Through: 2}, Forgotten{Aged: 2})
 	before, err := s.VerifyEvents(t.Context())
 	if err != nil || before.First != 3 || before.Sequence != 5 {
 		t.Fatalf("%+v, %v", before, err)
@@ -82,18 +89,22 @@ func TestEventsAreAppendOnly(t *testing.T) {
 		"delete the newest":        "DELETE FROM events WHERE seq = 5",
 		"delete the oldest":        "DELETE FROM events WHERE seq = 3",
 		"replace":                  "INSERT OR REPLACE INTO events SELECT * FROM events WHERE seq = 4",
-		"insert without a hash":    "INSERT INTO events SELECT 6, at, kind, allowed, reason, source, admin_id, ticket_id, workload_id, token_id, audiences, count, resource, '' FROM events WHERE seq = 5",
-		"insert with a gap":        "INSERT INTO events SELECT 7, at, kind, allowed, reason, source, admin_id, ticket_id, workload_id, token_id, audiences, count, resource, hash FROM events WHERE seq = 5",
-		"anchor back":              "UPDATE event_anchor SET seq = 1",
-		"anchor to another hash":   "UPDATE event_anchor SET seq = 4, hash = '" + hash + "'",
-		"anchor beyond the events": "UPDATE event_anchor SET seq = 100",
-		"delete the anchor":        "DELETE FROM event_anchor",
+		"insert without a hash":    "INSERT INTO events SELECT 6, at, kind, allowed, reason, source, admin_id, ticket_id, workload_id, token_id, audiences, count, resource, '', class FROM events WHERE seq = 5",
+		"insert with a gap":        "INSERT INTO events SELECT 7, at, kind, allowed, reason, source, admin_id, ticket_id, workload_id, token_id, audiences, count, resource, hash, class FROM events WHERE seq = 5",
+		"anchor back":              "UPDATE event_chains SET seq = 1 WHERE class = 'administration'",
+		"anchor to another hash":   "UPDATE event_chains SET seq = 4, hash = '" + hash + "' WHERE class = 'administration'",
+		"anchor beyond the events": "UPDATE event_chains SET seq = 100",
+		"delete the anchor":        "DELETE FROM event_chains",
+		"another class":            "INSERT INTO event_chains (class, seq, hash, head_seq, head_hash) VALUES ('x', 0, '', 0, '')",
+		"insert into no class":     "INSERT INTO events SELECT 6, at, kind, allowed, reason, source, admin_id, ticket_id, workload_id, token_id, audiences, count, resource, hash, '' FROM events WHERE seq = 5",
+		"head back":                "UPDATE event_chains SET head_seq = 0",
+		"head to another hash":     "UPDATE event_chains SET head_seq = 100, head_hash = '" + hash + "'",
 	} {
 		if _, err := db.ExecContext(t.Context(), query); err == nil || !strings.Contains(err.Error(), "append-only") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if after, err := s.VerifyEvents(t.Context()); err != nil || after != before {
+	if after, err := s.VerifyEvents(t.Context()); err != nil || !reflect.DeepEqual(after, before) {
 		t.Errorf("%+v, %v", after, err)
 	}
 }
@@ -101,13 +112,11 @@ func TestEventsAreAppendOnly(t *testing.T) {
 // TestTamperingIsFound: somebody who can write the file can remove the triggers.
 func TestTamperingIsFound(t *testing.T) {
 	s, path := chained(t, 5)
-	if err := s.ForgetEvents(t.Context(), start.Add(2*time.Hour), 100); err != nil {
-		t.Fatal(err)
-	}
+	forget(t, s, Administration, Retention{Through: 2}, Forgotten{Aged: 2})
 	db := raw(t, path)
 	rawExec(t, db, "DROP TRIGGER events_no_update", "DROP TRIGGER events_insert_at_end",
-		"DROP TRIGGER events_delete_before_anchor", "DROP TRIGGER event_anchor_moves_on",
-		"CREATE TABLE kept AS SELECT * FROM events", "CREATE TABLE kept_anchor AS SELECT * FROM event_anchor")
+		"DROP TRIGGER events_delete_before_anchor", "DROP TRIGGER event_chain_moves_on", "DROP TRIGGER event_chain_head_moves_on",
+		"CREATE TABLE kept AS SELECT * FROM events", "CREATE TABLE kept_anchors AS SELECT * FROM event_chains")
 	for name, query := range map[string]string{
 		"reason":           "UPDATE events SET reason = 'x' WHERE seq = 4",
 		"outcome":          "UPDATE events SET allowed = 1 WHERE seq = 4",
@@ -120,9 +129,11 @@ func TestTamperingIsFound(t *testing.T) {
 		"oldest removed":   "DELETE FROM events WHERE seq = 3",
 		"newest removed":   "DELETE FROM events WHERE seq = 5",
 		"all removed":      "DELETE FROM events",
-		"put in":           "INSERT INTO events SELECT 6, at, kind, allowed, reason, source, admin_id, ticket_id, workload_id, token_id, audiences, count, resource, hash FROM events WHERE seq = 5",
-		"another anchor":   "UPDATE event_anchor SET hash = ''",
-		"anchor taken off": "UPDATE event_anchor SET seq = 0, hash = ''",
+		"put in":           "INSERT INTO events SELECT 6, at, kind, allowed, reason, source, admin_id, ticket_id, workload_id, token_id, audiences, count, resource, hash, class FROM events WHERE seq = 5",
+		"another anchor":   "UPDATE event_chains SET hash = 'x' WHERE class = 'administration'",
+		"anchor taken off": "UPDATE event_chains SET seq = 0, hash = ''",
+		"another class":    "UPDATE events SET class = 'traffic' WHERE seq = 5",
+		"no class":         "UPDATE events SET class = 'x' WHERE seq = 4",
 	} {
 		t.Run(name, func(t *testing.T) {
 			rawExec(t, db, query)
@@ -130,7 +141,7 @@ func TestTamperingIsFound(t *testing.T) {
 				t.Errorf("%+v, %v", chain, err)
 			}
 			rawExec(t, db, "DELETE FROM events", "INSERT INTO events SELECT * FROM kept", "UPDATE sqlite_sequence SET seq = 5 WHERE name = 'events'",
-				"UPDATE event_anchor SET (seq, hash) = (SELECT seq, hash FROM kept_anchor)")
+				"UPDATE event_chains SET (seq, hash) = (SELECT seq, hash FROM kept_anchors AS k WHERE k.class = event_chains.class)")
 			if _, err := s.VerifyEvents(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -211,9 +222,7 @@ func TestChainGoesOnAfterAllIsForgotten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.ForgetEvents(t.Context(), start.Add(100*time.Hour), 100); err != nil {
-		t.Fatal(err)
-	}
+	forget(t, s, Administration, Retention{Through: 3}, Forgotten{Aged: 3})
 	if empty, err := s.VerifyEvents(t.Context()); err != nil || empty.First != 4 || empty.Sequence != 3 || empty.Hash != end.Hash {
 		t.Errorf("%+v, %v", empty, err)
 	}
@@ -235,9 +244,7 @@ func TestManyEventsAreForgotten(t *testing.T) {
 		}
 		return nil
 	})
-	if err := s.ForgetEvents(t.Context(), start, 3); err != nil {
-		t.Fatal(err)
-	}
+	forget(t, s, Administration, Retention{Keep: 3}, Forgotten{Dropped: n - 3})
 	if chain, err := s.VerifyEvents(t.Context()); err != nil || chain.First != n-2 || chain.Sequence != n {
 		t.Errorf("%+v, %v", chain, err)
 	}
@@ -291,6 +298,18 @@ func TestEventsOfAnOlderDatabaseAreChained(t *testing.T) {
 				t.Errorf("%+v, %v", chain, err)
 			}
 		})
+	}
+}
+
+// olderSchemaWithChain is that of the last version without classes.
+func olderSchemaWithChain(t *testing.T, db *sql.DB) {
+	t.Helper()
+	migrations, err := newMigrations(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := migrations.UpTo(t.Context(), 60); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -1,9 +1,7 @@
 package store
 
 import (
-	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -26,6 +24,7 @@ type Event struct {
 	Audiences  []string
 	Count      int64  // how many alike this one stands for; at least 1
 	Digest     string // its Hash in the chain, given by the store
+	Class      Class  // says how long it is kept, and which chain it is in
 }
 
 // EventFilter says which events are meant; what is empty does not restrict them.
@@ -36,7 +35,7 @@ type EventFilter struct {
 	Since, Until                  time.Time // Until is not included
 }
 
-const eventColumns = `seq, at, kind, allowed, reason, source, admin_id, ticket_id, workload_id, token_id, resource, audiences, count, hash`
+const eventColumns = `seq, at, kind, allowed, reason, source, admin_id, ticket_id, workload_id, token_id, resource, audiences, count, hash, class`
 
 // eventConditions are those of an EventFilter and of two numbers between which the
 // events are. One text for all filters: statements are kept prepared.
@@ -44,24 +43,26 @@ const eventConditions = ` FROM events WHERE seq > $1 AND seq < $2 AND ($3 = '' O
 	AND ($5 = '' OR admin_id = $5) AND ($6 = '' OR ticket_id = $6) AND ($7 = '' OR workload_id = $7)
 	AND ($8 < 0 OR allowed = $8) AND at >= $9 AND ($10 = 0 OR at < $10)`
 
-// AppendEvent adds an event to the end of the chain.
+// AppendEvent adds an event to the end of the chain of its class, which is
+// Administration where none is said.
 func (tx *Tx) AppendEvent(e Event) error {
-	if tx.last == nil {
-		last, err := tx.lastLink()
-		if err != nil {
-			return err
-		}
-		tx.last = &last
+	if e.Class == "" {
+		e.Class = Administration
 	}
-	e.Sequence, e.Count = tx.last.sequence+1, max(e.Count, 1)
-	hash := e.Hash(tx.last.hash)
-	_, err := tx.note("INSERT INTO events ("+eventColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+	previous, err := tx.endOf(e.Class)
+	if err != nil {
+		return err
+	}
+	e.Sequence, e.Count = tx.ends.sequence+1, max(e.Count, 1)
+	hash := e.Hash(previous)
+	_, err = tx.note("INSERT INTO events ("+eventColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
 		e.Sequence, milliseconds(e.At), e.Kind, e.Allowed, e.Reason, e.Source, e.AdminID, e.TicketID, e.WorkloadID, e.TokenID,
-		e.Resource, formatList(e.Audiences), e.Count, hash)
+		e.Resource, formatList(e.Audiences), e.Count, hash, e.Class)
 	if err != nil {
 		return fmt.Errorf("append event: %w", err)
 	}
-	tx.last, tx.appended = &link{e.Sequence, hash}, true
+	tx.ends.sequence, tx.ends.hashes[e.Class], tx.appended = e.Sequence, hash, true
+	tx.kept[e.Class.index()]++
 	return nil
 }
 
@@ -84,12 +85,25 @@ func (q Queries) EventsAfter(f EventFilter, after, before int64, limit int) ([]E
 // EventSequences returns the numbers of the oldest event and of the newest one, which
 // is less than the oldest if there is none.
 func (q Queries) EventSequences() (oldest, newest int64, err error) {
-	before, err := q.anchor()
-	if err != nil {
+	if newest, err = q.lastSequence(); err != nil {
 		return 0, 0, err
 	}
-	last, err := q.lastLink()
-	return before.sequence + 1, max(last.sequence, before.sequence), err
+	err = q.row([]any{&oldest}, "SELECT coalesce((SELECT min(seq) FROM events), $1 + 1)", newest)
+	return oldest, newest, err
+}
+
+// EventWindowBefore returns the number of the first of the n events before that number,
+// however far back it is, or the number itself if there is none.
+func (q Queries) EventWindowBefore(before int64, n int) (first int64, err error) {
+	err = q.row([]any{&first}, "SELECT coalesce(min(seq), $1) FROM (SELECT seq FROM events WHERE seq < $1 ORDER BY seq DESC LIMIT $2)", before, n)
+	return first, err
+}
+
+// EventWindowAfter returns the number of the last of the n events after that number,
+// or the number itself if there is none.
+func (q Queries) EventWindowAfter(after int64, n int) (last int64, err error) {
+	err = q.row([]any{&last}, "SELECT coalesce(max(seq), $1) FROM (SELECT seq FROM events WHERE seq > $1 ORDER BY seq LIMIT $2)", after, n)
+	return last, err
 }
 
 func (f EventFilter) args(after, before int64, limit int) []any {
@@ -127,55 +141,11 @@ func scanEvent(rows *sql.Rows) (Event, error) {
 	var at int64
 	var audiences string
 	if err := rows.Scan(&e.Sequence, &at, &e.Kind, &e.Allowed, &e.Reason, &e.Source, &e.AdminID, &e.TicketID,
-		&e.WorkloadID, &e.TokenID, &e.Resource, &audiences, &e.Count, &e.Digest); err != nil {
+		&e.WorkloadID, &e.TokenID, &e.Resource, &audiences, &e.Count, &e.Digest, &e.Class); err != nil {
 		return Event{}, explain(err)
 	}
 	e.At = fromMilliseconds(at)
 	var err error
 	e.Audiences, err = parseList(audiences)
 	return e, err
-}
-
-// forgottenAtOnce bounds the events that one write removes: others wait meanwhile.
-const forgottenAtOnce = 1000
-
-// ForgetEvents removes the oldest events up to the first one that is not older than
-// before, and all but the newest keep.
-func (s *Store) ForgetEvents(ctx context.Context, before time.Time, keep int64) error {
-	for {
-		var forgotten int64
-		err := s.Write(ctx, func(tx *Tx) (err error) {
-			forgotten, err = tx.forgetEvents(before, keep)
-			return err
-		})
-		if err != nil || forgotten < forgottenAtOnce {
-			return err
-		}
-	}
-}
-
-// forgetEvents makes the last event that it removes the anchor of the chain.
-func (tx *Tx) forgetEvents(before time.Time, keep int64) (int64, error) {
-	last, err := tx.lastLink()
-	if err != nil {
-		return 0, err
-	}
-	anchor, err := tx.anchor()
-	if err != nil {
-		return 0, err
-	}
-	kept := last.sequence + 1
-	err = tx.row([]any{&kept}, "SELECT seq FROM events WHERE at >= $1 ORDER BY seq LIMIT 1", milliseconds(before))
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return 0, err
-	}
-	kept = min(max(kept, last.sequence-keep+1), anchor.sequence+1+forgottenAtOnce)
-	if kept <= anchor.sequence+1 {
-		return 0, nil
-	}
-	const moveAnchor = "UPDATE event_anchor SET (seq, hash) = (SELECT seq, hash FROM events WHERE seq < $1 ORDER BY seq DESC LIMIT 1)"
-	if err := tx.exec(moveAnchor, kept); err != nil {
-		return 0, err
-	}
-	return tx.change("DELETE FROM events WHERE seq < $1", kept)
 }

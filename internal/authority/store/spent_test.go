@@ -23,13 +23,14 @@ func TestIDsAreForgottenOnceExpired(t *testing.T) {
 		_, err := tx.SpendID("w", "young", start.Add(time.Minute))
 		return errors.Join(append(errs, err)...)
 	})
-	if err := s.ForgetSpentIDs(t.Context(), start.Add(time.Second)); err != nil {
+	if err := s.ForgetSpentIDs(t.Context(), start.Add(spentGrace+time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	check(t, "rows that are left", int64(1))(s.Read(t.Context()).count("SELECT COUNT(*) FROM spent_ids"))
 	mustWrite(t, s, func(tx *Tx) error {
 		check(t, "young", false)(tx.SpendID("w", "young", start))
-		check(t, "old", true)(tx.SpendID("w", "old0", start))
+		check(t, "old, of which nobody can tell", false)(tx.SpendID("w", "old0", start))
+		check(t, "of another time", true)(tx.SpendID("w", "old0", start.Add(time.Second)))
 		return nil
 	})
 }

@@ -33,6 +33,7 @@ type Store struct {
 	failing atomic.Bool // the last commit that had something to write did not succeed
 
 	spent      spentIDs // of the writer alone
+	kept       perClass // events that there are; of the writer alone
 	committing bool     // a batch is being committed; of the writer alone
 
 	appended  bell          // rung when there are more events
@@ -67,7 +68,11 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		probing:   make(chan struct{}, 1),
 		verifying: make(chan struct{}, 1),
 	}
-	if err := s.spent.read(s.Read(ctx)); err != nil {
+	err = s.spent.read(s.Read(ctx))
+	if err == nil {
+		s.kept, err = s.Read(ctx).countEvents()
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), conn.Close(), writes.Close(), reads.Close())
 	}
 	if err := guardCommits(conn, s.mayCommit); err != nil {

@@ -41,7 +41,7 @@ func sampleTicket() Ticket {
 	return Ticket{
 		ID: "tk1:a", Description: "billing", Role: "workload", Status: TicketActive,
 		Tags: []string{"a", "b"}, Audiences: []string{"https://x"}, Networks: []string{"public-access"}, ExpiresAt: start.Add(time.Hour),
-		MaxUses: 2, WorkloadTTL: time.Minute, CreatedAt: start,
+		MaxUses: 2, WorkloadTTL: time.Minute, MaxTokenTTL: time.Second, CreatedAt: start,
 	}
 }
 
@@ -83,7 +83,7 @@ func TestEverythingSurvivesReopening(t *testing.T) {
 	ticket.Version, ticket.UpdatedAt = 1, start
 	workload.LastContactAt = start
 	event.Sequence = 1
-	event.Digest = event.Hash("")
+	event.Digest, event.Class = event.Hash(""), Administration
 	check(t, "ticket", ticket)(q.Ticket("tk1:a"))
 	check(t, "ticket by secret", ticket)(q.TicketBySecret("digest"))
 	check(t, "tickets", []Ticket{ticket})(q.Tickets("", 10))
@@ -355,13 +355,11 @@ func TestEventsAreForgotten(t *testing.T) {
 		return errors.Join(errs...)
 	})
 	for _, step := range []struct {
-		before time.Time
-		keep   int64
-		want   int
-	}{{start.Add(3 * time.Hour), 100, 7}, {start, 4, 4}} {
-		if err := s.ForgetEvents(t.Context(), step.before, step.keep); err != nil {
-			t.Fatal(err)
-		}
+		retention Retention
+		gone      Forgotten
+		want      int
+	}{{Retention{Through: 3, Keep: 100}, Forgotten{Aged: 3}, 7}, {Retention{Keep: 4}, Forgotten{Dropped: 3}, 4}, {Retention{Through: 7, Keep: 2}, Forgotten{Aged: 1, Dropped: 1}, 2}} {
+		forget(t, s, Administration, step.retention, step.gone)
 		if events, err := s.Read(t.Context()).Events(100); err != nil || len(events) != step.want {
 			t.Errorf("%+v: %d events, %v", step, len(events), err)
 		}

@@ -27,6 +27,7 @@ type Ticket struct {
 	Uses        int64         // workloads enrolled
 	Factory     string        // name of the factory that minted it, or ""
 	WorkloadTTL time.Duration // from a workload's enrolment; 0 means for ever
+	MaxTokenTTL time.Duration // of an ID token; 0 means as long as the authority's
 	Closed      bool          // to new enrolments
 	// ClosedBecause says why, where no administrator closed it; written by CloseTickets.
 	ClosedBecause string
@@ -36,19 +37,19 @@ type Ticket struct {
 }
 
 const ticketColumns = `tickets.id, tickets.description, tickets.role, tickets.status, tickets.tags, tickets.audiences, tickets.networks, tickets.factory,
-	tickets.expires_at, tickets.max_uses, tickets.uses, tickets.workload_ttl_ms, tickets.closed, tickets.closed_because, tickets.version, tickets.created_at, tickets.updated_at`
+	tickets.expires_at, tickets.max_uses, tickets.uses, tickets.workload_ttl_ms, tickets.max_token_ttl_ms, tickets.closed, tickets.closed_because, tickets.version, tickets.created_at, tickets.updated_at`
 
 // ticketRow is where a row of ticketColumns goes.
 type ticketRow struct {
 	Ticket
-	tags, audiences, networks            string
-	expires, ttl, createdAt, lastUpdated int64
+	tags, audiences, networks                      string
+	expires, ttl, tokenTTL, createdAt, lastUpdated int64
 }
 
 func (r *ticketRow) dest() []any {
 	return []any{
 		&r.ID, &r.Description, &r.Role, &r.Status, &r.tags, &r.audiences, &r.networks, &r.Factory,
-		&r.expires, &r.MaxUses, &r.Uses, &r.ttl, &r.Closed, &r.ClosedBecause, &r.Version, &r.createdAt, &r.lastUpdated,
+		&r.expires, &r.MaxUses, &r.Uses, &r.ttl, &r.tokenTTL, &r.Closed, &r.ClosedBecause, &r.Version, &r.createdAt, &r.lastUpdated,
 	}
 }
 
@@ -65,6 +66,7 @@ func (r *ticketRow) ticket() (Ticket, error) {
 	}
 	r.ExpiresAt = fromMilliseconds(r.expires)
 	r.WorkloadTTL = time.Duration(r.ttl) * time.Millisecond
+	r.MaxTokenTTL = time.Duration(r.tokenTTL) * time.Millisecond
 	r.CreatedAt = fromMilliseconds(r.createdAt)
 	r.UpdatedAt = fromMilliseconds(r.lastUpdated)
 	return r.Ticket, nil
@@ -114,10 +116,11 @@ func (q Queries) Tickets(after string, limit int) ([]Ticket, error) {
 // InsertTicket adds a ticket whose secret has that digest.
 func (tx *Tx) InsertTicket(t Ticket, secretSHA256 string) error {
 	err := tx.exec(`INSERT INTO tickets (id, secret_sha256, description, role, status, tags, audiences, networks,
-			expires_at, max_uses, uses, workload_ttl_ms, version, created_at, updated_at, factory, closed)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, 1, $12, $12, $13, $14)`,
+			expires_at, max_uses, uses, workload_ttl_ms, version, created_at, updated_at, factory, closed, max_token_ttl_ms)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, 1, $12, $12, $13, $14, $15)`,
 		t.ID, secretSHA256, t.Description, t.Role, t.Status, formatList(t.Tags), formatList(t.Audiences), formatList(t.Networks),
-		milliseconds(t.ExpiresAt), t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.CreatedAt), t.Factory, t.Closed)
+		milliseconds(t.ExpiresAt), t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.CreatedAt), t.Factory, t.Closed,
+		t.MaxTokenTTL.Milliseconds())
 	if err != nil {
 		return err
 	}
@@ -128,9 +131,11 @@ func (tx *Tx) InsertTicket(t Ticket, secretSHA256 string) error {
 func (tx *Tx) UpdateTicket(t Ticket) error {
 	err := tx.exec(`UPDATE tickets SET description = $1, role = $2, status = $3, tags = $4, audiences = $5, networks = $6, expires_at = $7,
 			max_uses = $8, workload_ttl_ms = $9, version = version + 1, updated_at = $10,
-			closed = $11, closed_because = CASE WHEN $11 THEN closed_because ELSE '' END WHERE id = $12`,
+			closed = $11, closed_because = CASE WHEN $11 THEN closed_because ELSE '' END,
+			max_token_ttl_ms = $12 WHERE id = $13`,
 		t.Description, t.Role, t.Status, formatList(t.Tags), formatList(t.Audiences), formatList(t.Networks), milliseconds(t.ExpiresAt),
-		t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.UpdatedAt), t.Closed, t.ID)
+		t.MaxUses, t.WorkloadTTL.Milliseconds(), milliseconds(t.UpdatedAt), t.Closed,
+		t.MaxTokenTTL.Milliseconds(), t.ID)
 	if err != nil {
 		return err
 	}

@@ -67,6 +67,18 @@ func (q Queries) Workload(id string) (Enrolled, error) {
 	return found, err
 }
 
+// CurrentWorkload is Workload inside a write: as it is once the writes before this one
+// are committed. Mostly nothing was changed since it was remembered, and the write need
+// not wait for the file.
+func (tx *Tx) CurrentWorkload(id string) (Enrolled, error) {
+	if !tx.altered {
+		if found, _, ok := tx.store.memory.recall(id); ok {
+			return found, nil
+		}
+	}
+	return tx.readWorkload(id)
+}
+
 func (q Queries) readWorkload(id string) (Enrolled, error) {
 	return q.oneWorkload("SELECT "+workloadColumns+", "+ticketColumns+
 		" FROM workloads JOIN tickets ON tickets.id = workloads.ticket_id WHERE workloads.id = $1", id)

@@ -31,10 +31,11 @@ type write struct {
 type Tx struct {
 	Queries
 	store    *Store
-	last     *link // end of the chain of events; nil until it is read
-	appended bool  // there are more events, perhaps
-	wrote    bool  // rows were changed
-	altered  bool  // among them such as are remembered of workloads, perhaps
+	ends     *ends    // of the chains of events; nil until they are read
+	kept     perClass // events that there are more
+	appended bool     // there are more events, perhaps
+	wrote    bool     // rows were changed
+	altered  bool     // among them such as are remembered of workloads, perhaps
 	contacts []contact
 }
 
@@ -143,6 +144,9 @@ func (s *Store) commit(conn *sql.Conn, prepared *statements, batch []*write) {
 	if err != nil {
 		return
 	}
+	for i, more := range tx.kept {
+		s.kept[i] += more
+	}
 	for _, c := range tx.contacts {
 		s.memory.contacted(c.workloadID, c.at)
 	}
@@ -177,7 +181,7 @@ func (tx *Tx) runOne(w *write) (err, fatal error) {
 	if err := tx.control("SAVEPOINT one"); err != nil {
 		return err, err
 	}
-	spentBefore, wroteBefore, contactsBefore := len(tx.store.spent.fresh), tx.wrote, len(tx.contacts)
+	spentBefore, wroteBefore, contactsBefore, keptBefore := len(tx.store.spent.fresh), tx.wrote, len(tx.contacts), tx.kept
 	defer func() {
 		// A panic must not take the writer, and with it every other caller, down.
 		if p := recover(); p != nil {
@@ -185,8 +189,8 @@ func (tx *Tx) runOne(w *write) (err, fatal error) {
 		}
 		if err != nil {
 			tx.store.spent.undo(spentBefore)
-			tx.wrote, tx.contacts = wroteBefore, tx.contacts[:contactsBefore]
-			tx.last = nil // read again: the rollback may take events back
+			tx.wrote, tx.contacts, tx.kept = wroteBefore, tx.contacts[:contactsBefore], keptBefore
+			tx.ends = nil // read again: the rollback may take events back
 			fatal = tx.control("ROLLBACK TO SAVEPOINT one")
 		}
 		if fatal == nil {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -26,13 +27,18 @@ const MaxDepth = 32
 const maxNameInError = 40
 
 // Object parses data as one JSON object and returns its members, unparsed. A
-// repeated member, trailing data, deep nesting and invalid UTF-8 are errors.
+// repeated member, trailing data, deep nesting, invalid UTF-8 and numbers beyond
+// float64, of which other readers make different things (RFC 8259 section 6), are
+// errors.
 func Object(data []byte) (map[string]json.RawMessage, error) {
 	if !utf8.Valid(data) {
 		return nil, errors.New("parse JSON: not valid UTF-8")
 	}
 	if isDeep(data) {
 		return nil, fmt.Errorf("parse JSON: nested deeper than %d", MaxDepth)
+	}
+	if holdsHugeNumber(data) {
+		return nil, errors.New("parse JSON: a number is too large")
 	}
 	dec := jsontext.NewDecoder(bytes.NewReader(data))
 	if err := expectKind(dec, '{'); err != nil {
@@ -187,6 +193,30 @@ func isDeep(data []byte) bool {
 			}
 		case c == '}' || c == ']':
 			depth--
+		}
+	}
+	return false
+}
+
+// holdsHugeNumber reports whether a number outside of strings is beyond float64. Of
+// what is no JSON it need not be right.
+func holdsHugeNumber(data []byte) bool {
+	quoted := false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted || c < '0' || c > '9':
+		default:
+			start := i
+			for i+1 < len(data) && strings.IndexByte("0123456789.eE+-", data[i+1]) >= 0 {
+				i++
+			}
+			if _, err := strconv.ParseFloat(string(data[start:i+1]), 64); errors.Is(err, strconv.ErrRange) {
+				return true
+			}
 		}
 	}
 	return false

@@ -17,7 +17,7 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jwk"
 
-	"github.com/lanyardhq/lanyard/internal/authority/strictjson"
+	"github.com/lanyardhq/lanyard/internal/strictjson"
 )
 
 // Algorithms, each that of one type of key (RFC 7518 section 3, RFC 8037 section 3.1).
@@ -29,7 +29,9 @@ const (
 
 const (
 	coordinateBytes = 32   // of P-256 (RFC 7518 section 6.2.1.2)
+	uncompressed    = 4    // begins a point of both coordinates (SEC 1 section 2.3.3)
 	rsaBits         = 2048 // at least (RFC 7518 section 3.3)
+	maxRSABits      = 8192 // what a signature costs to verify grows with their square
 )
 
 // base64url is the encoding of RFC 7515: no padding, no stray bits.
@@ -75,16 +77,20 @@ func ParsePublicKey(text []byte) (PublicKey, error) {
 	case m.KeyOps != nil && !slices.Equal(m.KeyOps, []string{"verify"}):
 		return PublicKey{}, errors.New("parse jwk: key_ops is not verify alone")
 	}
-	for name, coordinate := range map[string]string{"x": m.X, "y": m.Y} {
-		if raw, err := decode(coordinate); err != nil || len(raw) != coordinateBytes {
-			return PublicKey{}, fmt.Errorf("parse jwk: %s is not %d bytes in base64url", name, coordinateBytes)
+	point := []byte{uncompressed}
+	for i, coordinate := range []string{m.X, m.Y} {
+		raw, err := decode(coordinate)
+		if err != nil || len(raw) != coordinateBytes {
+			return PublicKey{}, fmt.Errorf("parse jwk: %c is not %d bytes in base64url", "xy"[i], coordinateBytes)
 		}
+		point = append(point, raw...)
 	}
-	var key ecdsa.PublicKey
-	if err := jwk.ParseRawKey(text, &key); err != nil {
+	// Made of what was read above, not of the text by another reader of it.
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
 		return PublicKey{}, errors.New("parse jwk: no key on P-256")
 	}
-	return NewPublicKey(&key)
+	return NewPublicKey(key)
 }
 
 // ParseSigningKey reads the public half of a signing key, as JWK returned it.
@@ -96,7 +102,7 @@ func ParseSigningKey(text []byte) (PublicKey, error) {
 	return NewPublicKey(key)
 }
 
-// NewPublicKey describes a public key: EC P-256, RSA of 2048 bits or more, or Ed25519.
+// NewPublicKey describes a public key: EC P-256, RSA of 2048 to 8192 bits, or Ed25519.
 func NewPublicKey(key crypto.PublicKey) (PublicKey, error) {
 	algorithm, err := algorithmOf(key)
 	if err != nil {
@@ -134,8 +140,18 @@ func algorithmOf(key crypto.PublicKey) (jwa.SignatureAlgorithm, error) {
 		if key.N.BitLen() < rsaBits {
 			return "", fmt.Errorf("RSA key of %d bits; it needs %d", key.N.BitLen(), rsaBits)
 		}
+		if key.N.BitLen() > maxRSABits {
+			return "", fmt.Errorf("RSA key of %d bits; it may have %d", key.N.BitLen(), maxRSABits)
+		}
 		return jwa.RS256, nil
 	case ed25519.PublicKey:
+		// crypto/ed25519 panics where the length is another.
+		if len(key) != ed25519.PublicKeySize {
+			return "", fmt.Errorf("Ed25519 key of %d bytes; it has %d (RFC 8032 section 5.1.5)", len(key), ed25519.PublicKeySize)
+		}
+		if hasSmallOrder(key) {
+			return "", errors.New("Ed25519 key of small order: signatures that anybody can make fit it")
+		}
 		return jwa.EdDSA, nil
 	}
 	return "", fmt.Errorf("a %T is no public key to sign with", key)

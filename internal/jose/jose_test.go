@@ -76,29 +76,31 @@ func TestHeadersThatChooseTheirOwnRules(t *testing.T) {
 	attacker, attackerPublic := newKey(t)
 	const payload = `{"iss":"me"}`
 	tests := map[string]string{
-		"embedded jwk":     craft(t, attacker, `{"alg":"ES256","jwk":`+attackerPublic.JWK()+`}`, payload),
-		"own jwk embedded": craft(t, private, `{"alg":"ES256","jwk":`+public.JWK()+`}`, payload),
-		"jku":              craft(t, private, `{"alg":"ES256","jku":"https://attacker.example/keys"}`, payload),
-		"x5u":              craft(t, private, `{"alg":"ES256","x5u":"https://attacker.example/cert"}`, payload),
-		"x5c":              craft(t, private, `{"alg":"ES256","x5c":["AAAA"]}`, payload),
-		"crit":             craft(t, private, `{"alg":"ES256","crit":["exp"],"exp":1}`, payload),
-		"crit empty":       craft(t, private, `{"alg":"ES256","crit":[]}`, payload),
-		"b64":              craft(t, private, `{"alg":"ES256","b64":false}`, payload),
-		"foreign kid":      craft(t, private, `{"alg":"ES256","kid":"`+attackerPublic.Thumbprint()+`"}`, payload),
-		"no alg":           craft(t, private, `{}`, payload),
-		"ES384":            craft(t, private, `{"alg":"ES384"}`, payload),
-		"RS256":            craft(t, private, `{"alg":"RS256"}`, payload),
-		"alg twice":        craft(t, private, `{"alg":"none","alg":"ES256"}`, payload),
-		"Alg":              craft(t, private, `{"Alg":"ES256"}`, payload),
-		"alg null":         craft(t, private, `{"alg":null}`, payload),
-		"kid is a number":  craft(t, private, `{"alg":"ES256","kid":7}`, payload),
-		"another key":      craft(t, attacker, `{"alg":"ES256"}`, payload),
-		"payload array":    craft(t, private, `{"alg":"ES256"}`, `[]`),
-		"claim twice":      craft(t, private, `{"alg":"ES256"}`, `{"iss":"a","iss":"b"}`),
-		"none":             unsigned(`{"alg":"none"}`, payload),
-		"None":             unsigned(`{"alg":"None"}`, payload),
-		"no signature":     unsigned(`{"alg":"ES256"}`, payload),
-		"HMAC by the key":  hmacBy(t, public, payload),
+		"embedded jwk":      craft(t, attacker, `{"alg":"ES256","jwk":`+attackerPublic.JWK()+`}`, payload),
+		"own jwk embedded":  craft(t, private, `{"alg":"ES256","jwk":`+public.JWK()+`}`, payload),
+		"jku":               craft(t, private, `{"alg":"ES256","jku":"https://attacker.example/keys"}`, payload),
+		"x5u":               craft(t, private, `{"alg":"ES256","x5u":"https://attacker.example/cert"}`, payload),
+		"x5c":               craft(t, private, `{"alg":"ES256","x5c":["AAAA"]}`, payload),
+		"crit":              craft(t, private, `{"alg":"ES256","crit":["exp"],"exp":1}`, payload),
+		"crit empty":        craft(t, private, `{"alg":"ES256","crit":[]}`, payload),
+		"nested":            craft(t, private, `{"alg":"ES256","cty":"JWT"}`, payload),
+		"b64":               craft(t, private, `{"alg":"ES256","b64":false}`, payload),
+		"foreign kid":       craft(t, private, `{"alg":"ES256","kid":"`+attackerPublic.Thumbprint()+`"}`, payload),
+		"no alg":            craft(t, private, `{}`, payload),
+		"ES384":             craft(t, private, `{"alg":"ES384"}`, payload),
+		"RS256":             craft(t, private, `{"alg":"RS256"}`, payload),
+		"alg twice":         craft(t, private, `{"alg":"none","alg":"ES256"}`, payload),
+		"Alg":               craft(t, private, `{"Alg":"ES256"}`, payload),
+		"alg null":          craft(t, private, `{"alg":null}`, payload),
+		"nonce is a number": craft(t, private, `{"alg":"ES256","nonce":7}`, payload),
+		"kid is a number":   craft(t, private, `{"alg":"ES256","kid":7}`, payload),
+		"another key":       craft(t, attacker, `{"alg":"ES256"}`, payload),
+		"payload array":     craft(t, private, `{"alg":"ES256"}`, `[]`),
+		"claim twice":       craft(t, private, `{"alg":"ES256"}`, `{"iss":"a","iss":"b"}`),
+		"none":              unsigned(`{"alg":"none"}`, payload),
+		"None":              unsigned(`{"alg":"None"}`, payload),
+		"no signature":      unsigned(`{"alg":"ES256"}`, payload),
+		"HMAC by the key":   hmacBy(t, public, payload),
 	}
 	for name, compact := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -136,6 +138,7 @@ func TestEncodings(t *testing.T) {
 		"two parts":  good[:strings.LastIndex(good, ".")],
 		"four parts": good + ".",
 		"padding":    strings.Replace(good, ".", "=.", 1),
+		"stray bits": withStrayBits(good),
 		"line break": good + "\n",
 		"space":      good + " ",
 		"too long":   good + strings.Repeat("A", MaxLength),
@@ -145,6 +148,14 @@ func TestEncodings(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+}
+
+// withStrayBits sets bits of the last character that no byte of the signature has: its
+// 64 bytes are 85 characters and two bits.
+func withStrayBits(compact string) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	last := len(compact) - 1
+	return compact[:last] + string(alphabet[strings.IndexByte(alphabet, compact[last])|1])
 }
 
 func TestPublicKeysRefused(t *testing.T) {
@@ -288,6 +299,10 @@ func FuzzParsePublicKey(f *testing.F) {
 		key, err := ParsePublicKey(data)
 		if err != nil {
 			return
+		}
+		var foreign ecdsa.PublicKey
+		if err := jwk.ParseRawKey(data, &foreign); err != nil || !foreign.Equal(key.key) {
+			t.Fatalf("jwx reads another key: %v", err)
 		}
 		if again, err := ParsePublicKey([]byte(key.JWK())); err != nil || again.Thumbprint() != key.Thumbprint() {
 			t.Fatalf("canonical form does not parse to the same key: %v", err)

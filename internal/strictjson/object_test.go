@@ -50,6 +50,9 @@ func TestUnmarshalRefuses(t *testing.T) {
 		"unknown inside maybe":  {`{"maybe":{"deeper":"a"}}`, `"deeper"`},
 		"wrong type":            {`{"name":7}`, "not a string"},
 		"number too large":      {`{"count":9223372036854775808}`, "whole number"},
+		"number of no size":     {`{"count":1e400}`, "too large"},
+		"such a number inside":  {`{"inner":{"deep":"\"1","x":[-1E+400]}}`, "too large"},
+		"digits without end":    {`{"count":` + strings.Repeat("9", 400) + `}`, "too large"},
 		"fraction":              {`{"count":1.5}`, "whole number"},
 		"list of numbers":       {`{"tags":[1]}`, "list of strings"},
 		"time":                  {`{"when":"yesterday"}`, "RFC 3339"},
@@ -107,6 +110,14 @@ func TestDepth(t *testing.T) {
 	}
 }
 
+func TestNumbersThatAnyReaderHas(t *testing.T) {
+	for _, in := range []string{`{"a":1e308}`, `{"a":-1.7E+308}`, `{"a":1e-400}`, `{"a":"1e400"}`, `{"1e400":"\"1e400"}`, `{"a":[0,-0,12345678901234567890]}`} {
+		if _, err := Object([]byte(in)); err != nil {
+			t.Errorf("%s: %v", in, err)
+		}
+	}
+}
+
 func TestNullIsLeftToTheCaller(t *testing.T) {
 	got := struct {
 		Plain string          `json:"plain"`
@@ -148,7 +159,7 @@ func FuzzObject(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var loose map[string]json.RawMessage
+		var loose map[string]any
 		if err := json.Unmarshal(data, &loose); err != nil {
 			t.Fatalf("accepted what encoding/json refuses: %v", err)
 		}
