@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -17,12 +16,13 @@ import (
 
 	"github.com/lanyardhq/lanyard/injector"
 	"github.com/lanyardhq/lanyard/internal/attribution"
-	"github.com/lanyardhq/lanyard/internal/localapi"
+	"github.com/lanyardhq/lanyard/internal/logbudget"
 	"github.com/lanyardhq/lanyard/internal/probe"
 	"github.com/lanyardhq/lanyard/internal/registry"
 	"github.com/lanyardhq/lanyard/internal/resolver"
 	"github.com/lanyardhq/lanyard/internal/telemetry"
 	"github.com/lanyardhq/lanyard/internal/token"
+	"github.com/lanyardhq/lanyard/internal/trustedpath"
 )
 
 // drainLimit is how long a stopping agent waits for requests on their way.
@@ -54,14 +54,17 @@ type Agent struct {
 	registry   *registry.Registry
 	tokens     *token.Cache
 	resolver   *resolver.Resolver
+	farEnds    *farEnds
 	injector   *injector.Server
-	key        localapi.Key
+	key        *apiKey
+	openFiles  uint64 // how many this process may have
+
+	connections int // that the injector may hold
 
 	closing   sync.Mutex // held to compute what the kernel closes and to tell it: the later wins
-	answers   bool       // under closing: we have listeners; before, what a former agent closed stays so
-	mu        sync.Mutex // guards what a reload replaces:
+	answers   bool       // under closing: connections are redirected to us, by our configuration
+	mu        sync.Mutex // guards what only a reload changes:
 	sources   sourceSet
-	facts     attribution.Facts
 	localName string // identity of callers with the API key
 }
 
@@ -81,7 +84,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 		a.openState,
 		func() error { return a.openKernel(ctx) },
 		a.makeParts,
-		func() error { return a.apply(config) },
+		func() error { return a.prepare(config) },
 	} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, a.closeParts())
@@ -91,17 +94,11 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 }
 
 func (a *Agent) openState() error {
-	if err := os.MkdirAll(a.settings.StateDir, 0o700); err != nil {
+	if err := trustedpath.MakeFolder(a.settings.StateDir); err != nil {
 		return fmt.Errorf("make state folder: %w; name another with LANYARD_STATE_DIR", err)
 	}
-	key, path, err := localapi.OpenKey(a.settings.APIKey, a.settings.StateDir)
-	if err != nil {
-		return err
-	}
-	if path != "" {
-		a.log.Info("key of the local API", "file", path)
-	}
-	a.key, a.settings.APIKey = key, "" // of the key only the digest is needed
+	a.key = newAPIKey(&a.settings, a.health, a.log)
+	a.settings.APIKey = "" // of the key only the digest is needed
 	return nil
 }
 
@@ -114,49 +111,56 @@ func (a *Agent) openKernel(ctx context.Context) (err error) {
 	if cgroup == "" {
 		cgroup = root
 	}
+	if a.connections, err = a.connectionLimit(); err != nil {
+		return err
+	}
 	a.probe, err = probe.Open(probe.Config{
-		Cgroup: cgroup, BPFFS: a.settings.BPFFS, Instance: a.settings.Instance, Logger: a.log,
+		Cgroup: cgroup, BPFFS: a.settings.BPFFS, Instance: a.settings.Instance,
+		Connections: a.connections, Logger: a.log,
 	})
 	if err != nil {
 		return err
 	}
 	a.attributor, err = attribution.New(attribution.Config{
-		ReaderConfig: attribution.ReaderConfig{Proc: "/proc", Root: "/", Cgroup2: root, Names: a.accounts},
+		ReaderConfig: attribution.ReaderConfig{Proc: "/proc", Root: "/", Cgroup2: root, Names: attribution.NewHostNames()},
 		Liveness:     a.probe,
 	})
 	if err != nil {
 		return err
 	}
-	a.here, err = listenHere(ctx, a.probe)
-	return err
+	if a.here, err = listenHere(ctx, a.probe, a.log); err != nil {
+		return err
+	}
+	if a.farEnds = openFarEnds(a.here.netns(), root); a.farEnds.err != nil {
+		a.log.Warn("destinations that say who serves them get no token", "error", a.farEnds.err)
+	}
+	return nil
 }
 
 func (a *Agent) makeParts() (err error) {
 	a.processes = &processes{
 		attributor: a.attributor, log: a.log, learn: a.probe.LearnCgroup,
-		learnt: map[uint64]struct{}{},
+		learnt: map[uint64]struct{}{}, budget: logbudget.New(logbudget.Config{}), cgroupPath: a.farEnds.cgroupPath,
 	}
 	a.tokens = token.NewCache(token.CacheConfig{Logger: a.log, Observer: obtainings{a.recorder}})
 	a.resolver = resolver.New(resolver.Config{Logger: a.log, OnChange: a.closeKnown})
-	connections, err := a.connectionLimit()
-	if err != nil {
-		return err
-	}
 	a.injector, err = injector.New(injector.Config{
-		Flows:     a.probe.Flows(a.here.cookie),
+		Flows:     a.probe,
 		Processes: a.processes,
 		Policies:  policies{a.registry},
 		Tokens:    a.tokens,
 		Verifier:  a.resolver,
+		Servers:   a.farEnds,
 		Dialer:    upstream{exempt: a.probe.Exempt},
 		Verdicts:  a.probe,
 		Recorder:  a.recorder,
 		Log:       a.log,
 		Now:       time.Now,
-		Limits:    injector.Limits{Connections: connections},
+		Limits:    injector.Limits{Connections: a.connections},
 	})
 	a.recorder.ObserveKernel(a.kernelCounters)
 	a.recorder.ObserveConnections(a.injector.Open)
+	a.recorder.ObserveHooks(func() bool { return a.probe.Hooks() == nil })
 	return err
 }
 
@@ -175,29 +179,42 @@ func (a *Agent) Run(ctx context.Context, reload <-chan os.Signal) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	parts, work := errgroup.WithContext(work)
-	servers, err := a.startServers(ctx, parts)
+	listeners := a.startServers(work, parts)
+	parts.Go(func() error { a.key.keep(work); return nil })
+	a.startKernel(work, parts)
+	err := a.answer()
 	if err == nil {
-		a.startKernel(work, parts)
-		err = a.here.announce()
-	}
-	if err == nil {
-		a.closing.Lock()
-		a.answers = true
-		a.closing.Unlock()
-		a.closeKnown()
-		a.health.ready()
+		a.health.ok(partAgent)
 		a.log.Info("ready", "identities", len(a.registry.Current().Identities()),
 			"destinations", len(a.registry.Current().Destinations()), "pins", a.probe.PinFolder())
 		a.serveReloads(ctx, work, reload)
 	}
-	err = errors.Join(err, a.drain(ctx, servers))
+	err = errors.Join(err, a.drain(ctx, listeners))
 	stopWork()
 	return errors.Join(err, parts.Wait(), a.closeParts())
+}
+
+// answer has connections redirected to us, first those that a former agent watched,
+// then those of our configuration: until we answer, the kernel goes by what the
+// former one knew, which is more than we can tell it yet.
+func (a *Agent) answer() error {
+	if err := a.here.announce(); err != nil {
+		return err
+	}
+	if err := a.probe.Apply(a.registry.Current().Watch(), func() {}); err != nil {
+		return err
+	}
+	a.closing.Lock()
+	a.answers = true
+	a.closing.Unlock()
+	a.closeKnown()
+	return a.probe.Replace()
 }
 
 // startKernel starts everything that keeps redirected connections served.
 func (a *Agent) startKernel(ctx context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { return a.probe.Run(ctx, a.attributor.Forget) })
+	parts.Go(func() error { a.watchHooks(ctx); return nil })
 	parts.Go(func() error { return watchRoutes(ctx, a.routesChanged) })
 	parts.Go(func() error { return a.warmUp(ctx) })
 	parts.Go(func() error { a.renewKeys(ctx); return nil })
@@ -230,8 +247,8 @@ func (a *Agent) serveReloads(ctx, work context.Context, reload <-chan os.Signal)
 
 // drain is the first half of a stop. The order matters: a connection that was
 // redirected before is still accepted and served.
-func (a *Agent) drain(ctx context.Context, servers []*http.Server) error {
-	a.health.set("stopping")
+func (a *Agent) drain(ctx context.Context, listeners []*optional) error {
+	a.health.fail(partAgent, "stopping")
 	a.log.Info("stopping")
 	err := a.probe.StopRedirecting()
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
@@ -240,8 +257,8 @@ func (a *Agent) drain(ctx context.Context, servers []*http.Server) error {
 	if drainErr := a.injector.Shutdown(limited); drainErr != nil {
 		a.log.Warn("connections were cut off", "error", drainErr)
 	}
-	for _, s := range servers {
-		err = errors.Join(err, s.Shutdown(limited))
+	for _, l := range listeners {
+		err = errors.Join(err, l.shutdown(limited))
 	}
 	return err
 }
@@ -254,7 +271,7 @@ func (a *Agent) awaitAccepted(ctx context.Context) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if pending, err := a.probe.Pending(); err != nil || pending == 0 {
+		if a.probe.Pending() == 0 {
 			return
 		}
 		select {
@@ -280,6 +297,9 @@ func (a *Agent) closeParts() error {
 			errs = append(errs, err)
 		}
 	}
+	if a.farEnds != nil {
+		errs = append(errs, a.farEnds.close())
+	}
 	if a.attributor != nil {
 		errs = append(errs, a.attributor.Close())
 	}
@@ -290,16 +310,16 @@ func (a *Agent) closeParts() error {
 }
 
 // closeKnown tells the kernel which addresses belong to destinations that fail
-// closed, whenever the configuration or the resolver's answers have changed.
+// closed, whenever the configuration or the resolver's answers have changed. Until
+// we answer, what a former agent closed stays so.
 func (a *Agent) closeKnown() {
 	a.closing.Lock()
 	defer a.closing.Unlock()
-	known := closedDestinations(a.registry.Current().Destinations(), a.resolver.Known())
-	set := a.probe.AddClosed
-	if a.answers {
-		set = a.probe.SetClosed
+	if !a.answers {
+		return
 	}
-	if err := set(known); err != nil {
+	known := closedDestinations(a.registry.Current().Destinations(), a.resolver.Known())
+	if err := a.probe.SetClosed(known); err != nil {
 		a.log.Warn("the fail policy does not cover every address", "error", err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
-// closedDestinations lists where candidates must not go while no agent answers:
+// closedDestinations lists where identities must not go while no agent answers:
 // every known address of every destination that fails closed. A name that was
 // not resolved yet, or a wildcard without addresses, has none.
 func closedDestinations(destinations []*workload.Destination, known map[string][]netip.Addr) []probe.ClosedDestination {
@@ -22,7 +22,9 @@ func closedDestinations(destinations []*workload.Destination, known map[string][
 		}
 		for _, prefix := range addressesOf(d, known) {
 			for _, port := range d.Ports {
-				closed = append(closed, probe.ClosedDestination{Prefix: prefix, Port: port})
+				closed = append(closed, probe.ClosedDestination{
+					Prefix: prefix, Port: port, Identities: d.Identities, Unknown: d.Unknown,
+				})
 			}
 		}
 	}

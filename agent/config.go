@@ -3,12 +3,11 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/lanyardhq/lanyard/internal/registry"
+	"github.com/lanyardhq/lanyard/internal/trustedpath"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
@@ -70,8 +69,8 @@ type ConfigError struct {
 // Error names the place and the reason.
 func (e *ConfigError) Error() string { return e.Place.String() + ": " + e.Reason }
 
-// ConfigErrors is everything that is wrong with a configuration, in the order of
-// the file.
+// ConfigErrors is everything that is wrong with a configuration: unknown keys, then
+// all else, each in the order of the file.
 type ConfigErrors []*ConfigError
 
 // Error puts each on a line of its own.
@@ -85,44 +84,17 @@ func (e ConfigErrors) Error() string {
 
 // LoadConfig reads and checks a configuration file. A file that is wrong in any
 // way is not applied in part: the error is ConfigErrors with everything that is
-// wrong, or says why the file cannot be read.
+// wrong, or says why the file cannot be read. One that others could have written,
+// and so decided who gets tokens, is refused with a *trustedpath.UntrustedError.
 func LoadConfig(path string, accounts workload.Accounts) (*Config, []Warning, error) {
-	content, mode, err := readConfig(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	config, warnings, err := ParseConfig(path, content, accounts)
-	if err != nil {
-		return nil, nil, err
-	}
-	if mode.IsRegular() && mode.Perm()&0o022 != 0 {
-		warnings = append(warnings, Warning{Place{File: path},
-			"others than its owner can write this file, and so decide who gets tokens; run chmod go-w on it"})
-	}
-	return config, warnings, nil
-}
-
-func readConfig(path string) ([]byte, fs.FileMode, error) {
-	f, err := os.Open(path)
+	content, err := trustedpath.Read(path, trustedpath.Given, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, fmt.Errorf("read configuration: %w; write it, or name another with LANYARD_CONFIG", err)
+		return nil, nil, fmt.Errorf("read configuration %s: %w; write it, or name another with LANYARD_CONFIG", quotable(path), err)
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("read configuration: %w", err)
+		return nil, nil, fmt.Errorf("read configuration: %w", err)
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, fmt.Errorf("read configuration: %w", err)
-	}
-	content, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
-	if err != nil {
-		return nil, 0, fmt.Errorf("read configuration: %w", err)
-	}
-	if len(content) > maxConfig {
-		return nil, 0, fmt.Errorf("read configuration: %s is longer than %d bytes; it is probably no configuration", path, maxConfig)
-	}
-	return content, info.Mode(), nil
+	return ParseConfig(path, content, accounts)
 }
 
 // ParseConfig checks the content of a configuration file. The name stands in
@@ -136,7 +108,7 @@ func ParseConfig(name string, content []byte, accounts workload.Accounts) (*Conf
 		return nil, nil, err
 	}
 	c, warnings, problems := doc.file.compile(accounts)
-	if len(problems) > 0 {
+	if len(problems) > 0 || len(doc.unknown) > 0 {
 		return nil, nil, doc.errors(problems)
 	}
 	return c, doc.warnings(warnings), nil

@@ -28,6 +28,8 @@ type document struct {
 	name string
 	root ast.Node
 	file configFile
+
+	unknown ConfigErrors // keys, which are no longer in the tree
 }
 
 // parseDocument reads the YAML strictly: an unknown or repeated key, a key
@@ -48,10 +50,38 @@ func parseDocument(name string, content []byte) (*document, error) {
 	if wrong := d.checkTree(); len(wrong) > 0 {
 		return nil, wrong
 	}
-	if err := yaml.NodeToValue(d.root, &d.file, yaml.Strict()); err != nil {
-		return nil, ConfigErrors{d.yamlError(err)}
+	if err := d.decode(); err != nil {
+		return nil, append(inOrder(d.unknown), d.yamlError(err))
 	}
 	return d, nil
+}
+
+// maxUnknown bounds how many unknown keys are told at once: each is looked for anew.
+const maxUnknown = 20
+
+// decode reads the tree. Unknown keys are noted and taken out of it, so that they hide
+// nothing else that is wrong.
+func (d *document) decode() error {
+	for {
+		d.file = configFile{}
+		err := yaml.NodeToValue(d.root, &d.file, yaml.Strict())
+		unknown, ok := errors.AsType[*yaml.UnknownFieldError](err)
+		if !ok || len(d.unknown) == maxUnknown || !removeKey(d.root, unknown.GetToken()) {
+			return err
+		}
+		d.unknown = append(d.unknown, d.yamlError(err))
+	}
+}
+
+// removeKey takes the key at this token, and its value, out of a tree.
+func removeKey(root ast.Node, at *token.Token) (found bool) {
+	for _, node := range ast.Filter(ast.MappingType, root) {
+		mapping := node.(*ast.MappingNode)
+		before := len(mapping.Values)
+		mapping.Values = slices.DeleteFunc(mapping.Values, func(pair *ast.MappingValueNode) bool { return pair.Key.GetToken() == at })
+		found = found || len(mapping.Values) < before
+	}
+	return found
 }
 
 // onlyDocument returns the file's one document, nil if it is empty.
@@ -172,6 +202,8 @@ func (d *document) yamlError(err error) *ConfigError {
 		reason = "the value is of another kind than the key takes: " + reason
 	case *yaml.DuplicateKeyError:
 		reason += "; leave one of them out"
+	case *yaml.SyntaxError:
+		reason = "this is not valid YAML: " + reason + "; look at this line and the one before it (indentation, tabs, a missing colon, quote or bracket)"
 	}
 	return d.errorAt(located.GetToken(), reason)
 }
@@ -181,11 +213,16 @@ func firstLine(s string) string {
 	return line
 }
 
+// errors begins with unknown keys: what is missing may be what one of them was to say.
 func (d *document) errors(problems registry.Problems) ConfigErrors {
 	var wrong ConfigErrors
 	for _, p := range problems {
 		wrong = append(wrong, &ConfigError{d.locate(p.Path), quotable(p.Reason)})
 	}
+	return append(inOrder(d.unknown), inOrder(wrong)...)
+}
+
+func inOrder(wrong ConfigErrors) ConfigErrors {
 	slices.SortStableFunc(wrong, func(a, b *ConfigError) int { return a.compare(b.Place) })
 	return wrong
 }

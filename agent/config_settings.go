@@ -27,6 +27,7 @@ type Settings struct {
 	Metrics      string        `env:"LANYARD_METRICS" envDefault:"127.0.0.1:3014"`               // "" after "off"
 	OperatorBase string        `env:"LANYARD_OPERATOR_BASE"`                                     // see Complete
 	AuthorityURL string        `env:"LANYARD_AUTHORITY_URL" envDefault:"http://127.0.0.1:8700"`
+	Issuer       string        `env:"LANYARD_ISSUER"`                        // of tokens; "" for that of the operator that enrols
 	CAFile       string        `env:"LANYARD_CA_FILE"`                       // "" for the system's own
 	KeyMaxAge    time.Duration `env:"LANYARD_KEY_MAX_AGE" envDefault:"720h"` // of a workload's key; 0 for ever
 	APIKey       string        `env:"MIM_API_KEY"`                           // "" for one that the agent makes itself; a secret
@@ -35,7 +36,7 @@ type Settings struct {
 	Cgroup       string        `env:"LANYARD_CGROUP"` // "" for every process
 	Instance     string        `env:"LANYARD_INSTANCE" envDefault:"default"`
 	BPFFS        string        `env:"LANYARD_BPFFS" envDefault:"/sys/fs/bpf"`
-	// MIMOperatorBase is the first seed's name for OperatorBase.
+	// MIMOperatorBase is the operator protocol's reference name for OperatorBase.
 	MIMOperatorBase string `env:"MIM_OPERATOR_BASE"`
 }
 
@@ -75,6 +76,7 @@ func (s *Settings) check() error {
 	errs := []error{
 		checkURL("LANYARD_AUTHORITY_URL", s.AuthorityURL),
 		checkURL("LANYARD_OPERATOR_BASE", s.OperatorBase),
+		operator.CheckIssuer(s.Issuer),
 		checkAbsolute("LANYARD_STATE_DIR", s.StateDir),
 		checkAbsolute("LANYARD_BPFFS", s.BPFFS),
 		checkChoice("LANYARD_LOG_LEVEL", s.LogLevel, "debug", "info", "warn", "error"),

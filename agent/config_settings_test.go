@@ -68,6 +68,8 @@ func TestSettingsRefuse(t *testing.T) {
 		{"LANYARD_AUTHORITY_URL", "authority:8700"},
 		{"LANYARD_OPERATOR_BASE", "https://user:hunter2@o/operator"},
 		{"MIM_OPERATOR_BASE", "ftp://o"},
+		{"LANYARD_ISSUER", "%%"},
+		{"LANYARD_ISSUER", "https://user:hunter2@issuer"},
 		{"LANYARD_STATE_DIR", "state"},
 		{"LANYARD_LOCAL_API", "localhost"},
 		{"LANYARD_LOCAL_API", "127.0.0.1:3013,"}, // nothing is every address

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lanyardhq/lanyard/internal/trustedpath"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
@@ -63,6 +64,7 @@ destinations:
     on_failure: open
     methods: [GET, POST]
     paths: [/v1/, /health]
+    served_by: {systemd_unit: [ledger.service, ledger.socket], cgroup: /system.slice, user: 991}
   - name: watched
     hosts: watched.internal
     ports: [8080]
@@ -118,7 +120,14 @@ func TestConfigHoldsEveryKey(t *testing.T) {
 		fmt.Sprint(d.Addresses) != "[10.0.0.0/8]" || !slices.Equal(d.Identities, []string{"billing", "curl"}) {
 		t.Errorf("ledger: %+v", d)
 	}
-	if d := c.Policy.Destination("watched.internal", 8080); d == nil || d.Enforce || !slices.Equal(d.Identities, []string{"curl"}) {
+	for kind, want := range map[workload.SelectorKind][]string{
+		workload.KindSystemdUnit: {"ledger.service", "ledger.socket"}, workload.KindCgroup: {"/system.slice"}, workload.KindUser: {"991"},
+	} {
+		if got := d.ServedBy.Values(kind); !slices.Equal(got, want) {
+			t.Errorf("served by %s: %q", kind, got)
+		}
+	}
+	if d := c.Policy.Destination("watched.internal", 8080); d == nil || !d.ServedBy.IsZero() || d.Enforce || !slices.Equal(d.Identities, []string{"curl"}) {
 		t.Errorf("watched: %+v", d)
 	}
 }
@@ -176,6 +185,8 @@ func TestConfigErrorsNameTheLine(t *testing.T) {
 		"port out of range":       {"ports: [80]", "ports: [80, 70000]", "10:17", "70000"},
 		"plaintext wildcard":      {"[ledger.internal]", `["*.internal"]`, "9:5", "add addresses"},
 		"bad choice":              {"ports: [80]", "ports: [80]\n    on_failure: close", "11:17", "closed or open"},
+		"bad choice of unknown":   {"ports: [80]", "ports: [80]\n    unknown: deny", "11:14", "pass or refuse"},
+		"unknown where open":      {"ports: [80]", "ports: [80]\n    unknown: refuse\n    on_failure: open", "11:14", "only where on_failure is closed"},
 		"no source":               {"    source: {operator: {ticket_file: /t}}\n", "", "2:5", "has no source"},
 		"empty source":            {"source: {operator: {ticket_file: /t}}", "source: {}", "6:5", "has no source"},
 		"no ticket file":          {"ticket_file: /t", "allow_insecure: true", "6:14", "no ticket_file"},
@@ -215,6 +226,65 @@ func TestConfigReportsEverythingInOrder(t *testing.T) {
 	var wrong ConfigErrors
 	if !errors.As(err, &wrong) || len(wrong) != 3 || wrong[0].Line != 4 || wrong[1].Line != 6 || wrong[2].Line != 10 {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestUnknownKeysHideNothing: they come with what else is wrong, whatever that is.
+func TestUnknownKeysHideNothing(t *testing.T) {
+	for name, k := range map[string]struct {
+		content *strings.Replacer
+		want    []string
+	}{
+		"unknown alone": {strings.NewReplacer("user: root", "user: root\n      exee: /x", "destinations:", "destination: []\ndestinations:"),
+			[]string{`6:7: unknown field "exee"; correct`, `8:1: unknown field "destination"`}},
+		"and values that cannot be": {strings.NewReplacer("user: root", "user: root\n      exee: /x", "ports: [80]", "ports: []\n    pots: [80]"),
+			[]string{`6:7: unknown field "exee"`, `12:5: unknown field "pots"`, "11:5: "}},
+		"and a value of another kind": {strings.NewReplacer("user: root", "user: root\n      exee: /x", "ports: [80]", "ports: 80"),
+			[]string{`6:7: unknown field "exee"`, "11:12: the value is of another kind"}},
+		"the only key of a map": {strings.NewReplacer("{operator: {ticket_file: /t}}", "{vault: {file: /t}}"),
+			[]string{`6:14: unknown field "vault"`, "6:5: "}},
+	} {
+		_, _, err := ParseConfig("agent.yaml", []byte(k.content.Replace(minimal)), testHost)
+		var wrong ConfigErrors
+		if !errors.As(err, &wrong) || len(wrong) != len(k.want) {
+			t.Errorf("%s: got %v", name, err)
+			continue
+		}
+		for i, want := range k.want {
+			if !strings.HasPrefix(wrong[i].Error(), "agent.yaml:"+want) {
+				t.Errorf("%s: got %v, want %s", name, wrong[i], want)
+			}
+		}
+	}
+}
+
+// TestManyUnknownKeysAreBounded, as each takes a look at the whole.
+func TestManyUnknownKeysAreBounded(t *testing.T) {
+	var content strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&content, "k%d: x\n", i)
+	}
+	_, _, err := ParseConfig("x", []byte(content.String()), testHost)
+	var wrong ConfigErrors
+	if !errors.As(err, &wrong) || len(wrong) != maxUnknown+1 {
+		t.Errorf("%d errors: %v", len(wrong), err)
+	}
+}
+
+// TestNotYAML says what to do about it.
+func TestNotYAML(t *testing.T) {
+	for content, place := range map[string]string{
+		"identities:\n  - name: a\n    match:\n     exe /x\n     user: root\n": "4:",
+		"identities: ]":              "1:",
+		"identities:\n\t- name: a\n": "2:",
+		"a: `b`\n":                   "1:",
+		"a: [b\n":                    "1:",
+	} {
+		_, _, err := ParseConfig("agent.yaml", []byte(content), testHost)
+		if err == nil || !strings.HasPrefix(err.Error(), "agent.yaml:"+place) || !strings.Contains(err.Error(), ": this is not valid YAML: ") ||
+			!strings.Contains(err.Error(), "; look at this line and the one before it") {
+			t.Errorf("%q: %v", content, err)
+		}
 	}
 }
 
@@ -259,6 +329,10 @@ func TestLoadConfig(t *testing.T) {
 	if _, _, err := LoadConfig(path, testHost); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "LANYARD_CONFIG") {
 		t.Errorf("missing: %v", err)
 	}
+	nowhere := filepath.Join(filepath.Dir(path), "none", "agent.yaml")
+	if _, _, err := LoadConfig(nowhere, testHost); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), nowhere) {
+		t.Errorf("missing folder: %v", err)
+	}
 	if err := os.WriteFile(path, []byte(minimal), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -268,8 +342,12 @@ func TestLoadConfig(t *testing.T) {
 	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if _, warnings, err := LoadConfig(path, testHost); err != nil || len(warnings) != 1 || !strings.Contains(warnings[0].Reason, "chmod go-w") {
-		t.Errorf("writable: %v, %v", warnings, err)
+	var untrusted *trustedpath.UntrustedError
+	if c, _, err := LoadConfig(path, testHost); c != nil || !errors.As(err, &untrusted) || !strings.Contains(err.Error(), "run chmod go-w "+path) {
+		t.Errorf("writable: %v, %v", c, err)
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, make([]byte, maxConfig+1), 0o600); err != nil {
 		t.Fatal(err)

@@ -56,8 +56,17 @@ type destinationEntry struct {
 	Enforce               *bool `yaml:"enforce"`
 	ExistingAuthorization text  `yaml:"existing_authorization"`
 	OnFailure             text  `yaml:"on_failure"`
+	Unknown               text  `yaml:"unknown"`
 	Methods               texts `yaml:"methods"`
 	Paths                 texts `yaml:"paths"`
+
+	ServedBy *serverEntry `yaml:"served_by"`
+}
+
+type serverEntry struct {
+	SystemdUnit texts `yaml:"systemd_unit"`
+	Cgroup      texts `yaml:"cgroup"`
+	User        texts `yaml:"user"`
 }
 
 type localAPIEntry struct {
@@ -134,10 +143,18 @@ func (f *configFile) resources() registry.Resources {
 			Name: string(e.Name), Hosts: e.Hosts, Ports: e.Ports, Addresses: e.Addresses,
 			Audience: string(e.Audience), Identities: e.Identities, Observe: e.observe(),
 			ExistingAuthorization: string(e.ExistingAuthorization), OnFailure: string(e.OnFailure),
-			Methods: e.Methods, Paths: e.Paths,
+			Unknown: string(e.Unknown),
+			Methods: e.Methods, Paths: e.Paths, ServedBy: e.ServedBy.spec(),
 		})
 	}
 	return r
+}
+
+func (e *serverEntry) spec() *registry.ServerSpec {
+	if e == nil {
+		return nil
+	}
+	return &registry.ServerSpec{SystemdUnits: e.SystemdUnit, Cgroups: e.Cgroup, Users: e.User}
 }
 
 func (e *destinationEntry) observe() bool { return e.Enforce != nil && !*e.Enforce }

@@ -12,13 +12,15 @@ import (
 
 // A connection holds two descriptors, the client's socket and the destination's.
 // Of the limit of open files an eighth, within bounds, is left for all else: BPF
-// objects and listeners (some 70 in all), the local API, /proc, and the pipes of
-// splices, which go without where there are none.
+// objects and listeners (some 120 in all), /proc, the pipes of splices, which go
+// without where there are none, and, a quarter of them, the connections of optional
+// listeners: these never take what the injector counts on.
 const (
 	descriptorsPerConnection = 2
 	shareForOthers           = 8
-	leastForOthers           = 128
+	leastForOthers           = 192
 	mostForOthers            = 1000
+	shareForListeners        = 4
 )
 
 // openFiles returns the limit of open files. Go raises it to what the system
@@ -34,9 +36,20 @@ func openFiles() (uint64, error) {
 // connectionsWithin returns how many connections the injector may hold under a
 // limit of open files.
 func connectionsWithin(files uint64) int {
-	others := min(max(files/shareForOthers, leastForOthers), mostForOthers)
-	left := files - min(files, others)
+	left := files - min(files, filesForOthers(files))
 	return int(max(1, min(left/descriptorsPerConnection, injector.DefaultConnections)))
+}
+
+// placesWithin returns how many connections each of so many optional listeners may
+// hold under a limit of open files.
+func placesWithin(files uint64, listeners int) int {
+	return max(1, int(filesForOthers(files)/shareForListeners)/max(1, listeners))
+}
+
+// filesForOthers returns how many open files are for all else than the injector's
+// connections.
+func filesForOthers(files uint64) uint64 {
+	return min(max(files/shareForOthers, leastForOthers), mostForOthers)
 }
 
 // connectionLimit bounds the injector's connections by what this process may
@@ -46,6 +59,7 @@ func (a *Agent) connectionLimit() (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	a.openFiles = files
 	connections := connectionsWithin(files)
 	if connections < injector.DefaultConnections {
 		a.log.Warn("the limit of open files allows fewer connections than usual; raise it (ulimit -Hn, LimitNOFILE=) to hold more",

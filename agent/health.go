@@ -1,48 +1,109 @@
 package agent
 
 import (
+	"fmt"
+	"maps"
 	"net/http"
-	"sync/atomic"
-	"time"
+	"slices"
+	"strings"
+	"sync"
 )
 
-const healthTimeout = 10 * time.Second
+// partAgent is the part of health that is the whole agent: it starts, it stops.
+const partAgent = "agent"
 
-// health answers whether the agent lives and whether it does its job.
+// health answers whether the agent lives and whether it does its job: it is the
+// problems of the agent's named parts. It is safe for concurrent use.
 type health struct {
-	// notReady says why the agent is not ready yet, or not any more; nil when it is.
-	notReady atomic.Pointer[string]
+	mu       sync.Mutex // guards what follows
+	problems map[string]problem
+}
+
+// problem is what is wrong with a part.
+type problem struct {
+	reason string
+	fatal  bool // connections get no tokens
 }
 
 func newHealth() *health {
-	h := &health{}
-	h.set("starting")
-	return h
+	return &health{problems: map[string]problem{partAgent: {"starting", true}}}
 }
 
-func (h *health) set(reason string) { h.notReady.Store(&reason) }
-func (h *health) ready()            { h.notReady.Store(nil) }
+// fail says that the data path cannot work for what is wrong with a part, and reports
+// whether that is news.
+func (h *health) fail(part, reason string) (news bool) { return h.set(part, problem{reason, true}) }
 
-// handler serves /healthz (the process lives), /readyz (connections are being
-// redirected and the configuration is in force) and /metrics.
-func (h *health) handler(metrics http.Handler) http.Handler {
+// degrade says what is wrong with a part that the data path does without, and reports
+// whether that is news.
+func (h *health) degrade(part, reason string) (news bool) {
+	return h.set(part, problem{reason, false})
+}
+
+func (h *health) set(part string, p problem) (news bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if old, ok := h.problems[part]; ok && old == p {
+		return false
+	}
+	h.problems[part] = p
+	return true
+}
+
+// ok says that a part works, and reports whether that is news.
+func (h *health) ok(part string) (news bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, news = h.problems[part]
+	delete(h.problems, part)
+	return news
+}
+
+// report is what /readyz answers: 503 where the data path cannot work, and a line for
+// each part that does not.
+func (h *health) report() (status int, text string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var failing, degraded []string
+	for _, part := range slices.Sorted(maps.Keys(h.problems)) {
+		p := h.problems[part]
+		if p.fatal {
+			failing = append(failing, fmt.Sprintf("failing: %s: %s", part, p.reason))
+		} else {
+			degraded = append(degraded, fmt.Sprintf("degraded: %s: %s", part, p.reason))
+		}
+	}
+	if len(failing) > 0 {
+		return http.StatusServiceUnavailable, strings.Join(append(failing, degraded...), "\n")
+	}
+	return http.StatusOK, strings.Join(append([]string{"ok"}, degraded...), "\n")
+}
+
+// probes serves /healthz (the process lives) and /readyz (connections are being
+// redirected and the configuration is in force).
+func (h *health) probes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		writeText(w, http.StatusOK, "ok")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if reason := h.notReady.Load(); reason != nil {
-			writeText(w, http.StatusServiceUnavailable, *reason)
-			return
-		}
-		writeText(w, http.StatusOK, "ok")
+		status, text := h.report()
+		writeText(w, status, text)
 	})
+	return mux
+}
+
+// handler is probes, and /metrics.
+func (h *health) handler(metrics http.Handler) http.Handler {
+	mux := h.probes()
 	mux.Handle("GET /metrics", metrics)
 	return mux
 }
 
-func newHealthServer(h http.Handler) *http.Server {
-	return &http.Server{Handler: h, ReadTimeout: healthTimeout, WriteTimeout: healthTimeout}
+// besides is probes, and everything else by another handler.
+func (h *health) besides(other http.Handler) http.Handler {
+	mux := h.probes()
+	mux.Handle("/", other)
+	return mux
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {

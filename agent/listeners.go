@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lanyardhq/lanyard/internal/listen"
 	"github.com/lanyardhq/lanyard/internal/localapi"
 	"github.com/lanyardhq/lanyard/internal/probe"
 )
@@ -20,16 +22,16 @@ import (
 // the kernel informed of them.
 type namespace struct {
 	probe     *probe.Probe
-	cookie    uint64
 	listeners []*net.TCPListener
 
 	mu        sync.Mutex
-	announced []probe.Listener
+	announced []probe.Readiness
 }
 
 // listenHere makes the injector's listeners on both loopback addresses of the
-// namespace the agent runs in. A family that the namespace lacks is left out.
-func listenHere(ctx context.Context, p *probe.Probe) (*namespace, error) {
+// namespace the agent runs in, and marks them. A family that the namespace lacks is
+// left out.
+func listenHere(ctx context.Context, p *probe.Probe, log *slog.Logger) (*namespace, error) {
 	n := &namespace{probe: p}
 	for _, at := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
 		err := n.listen(ctx, at)
@@ -40,34 +42,55 @@ func listenHere(ctx context.Context, p *probe.Probe) (*namespace, error) {
 			return nil, errors.Join(err, n.close())
 		}
 	}
+	if err := p.TurnAway(n.ports()); err != nil {
+		log.Warn("connections that strangers make to the injector are reset one by one, not by the kernel", "error", err)
+	}
 	return n, nil
 }
 
+// ports returns the ports of each family's listeners.
+func (n *namespace) ports() map[probe.Family]probe.Ports {
+	ports := map[probe.Family]probe.Ports{}
+	for _, family := range n.announced {
+		ports[family.Family] = family.Ports
+	}
+	return ports
+}
+
+// listen makes all listeners of one family.
 func (n *namespace) listen(ctx context.Context, at netip.Addr) error {
-	var config net.ListenConfig
-	// A multipath listener's sub-flows would be other sockets than the one we mark.
-	config.SetMultipathTCP(false)
-	l, err := config.Listen(ctx, "tcp", netip.AddrPortFrom(at, 0).String())
-	if err != nil {
-		return fmt.Errorf("listen for redirected connections: %w", err)
+	ready := probe.Readiness{Family: familyOf(at)}
+	for i := range ready.Ports {
+		listener, err := n.listenOnce(ctx, at)
+		if err != nil {
+			return err
+		}
+		ready.Ports[i] = listener.Addr().(*net.TCPAddr).AddrPort().Port()
+		if ready.NetNS, err = probe.NetNSCookie(listener); err != nil {
+			return err
+		}
 	}
-	listener := l.(*net.TCPListener)
-	n.listeners = append(n.listeners, listener)
-	port := listener.Addr().(*net.TCPAddr).AddrPort().Port()
-	if err := n.probe.MarkInjector(listener, port); err != nil {
-		return err
-	}
-	cookie, err := probe.NetNSCookie(listener)
-	if err != nil {
-		return err
-	}
-	n.cookie = cookie
-	family := probe.Family(unix.AF_INET)
-	if at.Is6() {
-		family = unix.AF_INET6
-	}
-	n.announced = append(n.announced, probe.Listener{NetNS: cookie, Family: family, Port: port})
+	n.announced = append(n.announced, ready)
 	return nil
+}
+
+func familyOf(addr netip.Addr) probe.Family {
+	if addr.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+func (n *namespace) listenOnce(ctx context.Context, at netip.Addr) (*net.TCPListener, error) {
+	// Who connects is a process of this host, whose end the kernel tells: keeping
+	// alive would cost four system calls for each connection.
+	l, err := listen.TCP(ctx, listen.Config{KeepAlive: -1}, netip.AddrPortFrom(at, 0).String())
+	if err != nil {
+		return nil, fmt.Errorf("listen for redirected connections: %w", err)
+	}
+	listener := l.TCPListener // nobody comes back to a port of the kernel's choice
+	n.listeners = append(n.listeners, listener)
+	return listener, n.probe.MarkInjector(listener, listener.Addr().(*net.TCPAddr).AddrPort().Port())
 }
 
 // announce tells the kernel where the listeners are and which families lead

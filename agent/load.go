@@ -25,6 +25,7 @@ func (a *Agent) sourceSettings(config *Config) map[string]sourceSettings {
 			ticketFile:    operator.TicketFile,
 			stateDir:      identityDir(a.settings.StateDir, identity),
 			caFile:        a.settings.CAFile,
+			issuer:        a.settings.Issuer,
 			allowInsecure: operator.AllowInsecure,
 		}
 	}

@@ -8,13 +8,18 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/lanyardhq/lanyard/internal/admission"
+	"github.com/lanyardhq/lanyard/internal/listen"
 	"github.com/lanyardhq/lanyard/internal/localapi"
+	"github.com/lanyardhq/lanyard/internal/logbudget"
 	"github.com/lanyardhq/lanyard/internal/registry"
 	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/workload"
@@ -57,8 +62,8 @@ func (accounts) GroupID(string) (uint32, error) { return 0, errors.New("no group
 // flowOf is the kernel's answer for every connection: this process made it.
 type flowOf uint32
 
-func (pid flowOf) Lookup(client netip.AddrPort) (workload.Flow, error) {
-	return workload.Flow{Kind: workload.FlowLocalAPI, Client: client, Image: workload.Image{PID: uint32(pid)}}, nil
+func (pid flowOf) Lookup(syscall.Conn) (workload.Flow, error) {
+	return workload.Flow{Kind: workload.FlowLocalAPI, Image: workload.Image{PID: uint32(pid)}}, nil
 }
 
 type oneToken struct{}
@@ -79,16 +84,16 @@ func serveToProcesses(t *testing.T, images *oneImage, pid uint32) string {
 	}
 	log := slog.New(slog.DiscardHandler)
 	api := localapi.New(localapi.Config{
-		Log: log, Key: localapi.NewKey("the-key-of-this-test"), Tokens: oneToken{}, Identity: func() string { return "" },
+		Log: log, Key: localapi.NewKey("the-key-of-this-test").Always(), Tokens: oneToken{}, Identity: func() string { return "" },
 		Callers: localCallers{registry: registry.New(policy), processes: &processes{
-			attributor: images, log: log, learn: func(uint64, string) error { return nil }, learnt: map[uint64]struct{}{},
+			attributor: images, log: log, learn: func(uint64, string) error { return nil }, learnt: map[uint64]struct{}{}, budget: logbudget.New(logbudget.Config{}), cgroupPath: noCgroup,
 		}},
 	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := localapi.NewServer(api.Handler(), flowOf(pid))
+	server := localapi.NewServer(api.Handler(), localapi.Door{Flows: flowOf(pid), Gate: admission.NewGate(30), Log: log})
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {
@@ -162,23 +167,51 @@ func TestCallerThatCannotBeAttributed(t *testing.T) {
 // TestOnlyLoopbackTellsWhoCalls: what other machines can reach is no source of
 // flows, as their connections have none.
 func TestOnlyLoopbackTellsWhoCalls(t *testing.T) {
-	a := &Agent{log: slog.New(slog.DiscardHandler)} // without a probe: none is asked
-	l, flows, err := a.listenLocalAPI(t.Context(), "0.0.0.0:0")
+	l, known, err := newLocalListeners(nil).listen(t.Context(), "0.0.0.0:0") // without a probe: none is asked
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	if flows != nil {
+	if known {
 		t.Error("callers of 0.0.0.0 are looked up")
 	}
 }
 
 func TestAgentKeepsNoAPIKey(t *testing.T) {
-	a := &Agent{settings: Settings{StateDir: t.TempDir(), APIKey: "hunter2"}}
+	a := &Agent{
+		settings: Settings{StateDir: t.TempDir(), APIKey: "hunter2"},
+		health:   newHealth(), log: slog.New(slog.DiscardHandler),
+	}
 	if err := a.openState(); err != nil {
 		t.Fatal(err)
 	}
-	if !a.key.Matches("hunter2") || strings.Contains(fmt.Sprintf("%+v", a), "hunter2") {
+	key, err := a.key.get()
+	if err != nil || !key.Matches("hunter2") || strings.Contains(fmt.Sprintf("%+v %+v", a, a.key), "hunter2") {
 		t.Error("the agent prints the key, or does not know it")
+	}
+}
+
+// TestAFamilyKeepsItsOtherListeners: where the address that had them is lost, another one
+// of the family is opened again, with some.
+func TestAFamilyKeepsItsOtherListeners(t *testing.T) {
+	s := newLocalListeners(nil)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	second := &localAPIListener{Listener: &listen.Listener{TCPListener: listener.(*net.TCPListener)}}
+	if !s.claim(unix.AF_INET) || s.claim(unix.AF_INET) || !s.claim(unix.AF_INET6) {
+		t.Error("not one address of each family has the others")
+	}
+	if err := s.look(second); err != nil {
+		t.Errorf("the first has them: %v", err)
+	}
+	s.giveUp(unix.AF_INET)
+	if err := s.look(second); !errors.Is(err, errNoOthers) {
+		t.Errorf("the first has lost them: %v", err)
+	}
+	if err := s.look(listener); err != nil {
+		t.Errorf("an address whose callers need the key: %v", err)
 	}
 }

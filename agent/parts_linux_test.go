@@ -2,8 +2,6 @@ package agent
 
 import (
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"testing"
@@ -187,28 +185,4 @@ func TestFirstAudiences(t *testing.T) {
 	if len(got) != 3 || got["one"] != "a" || got["two"] != "a" || got["three"] != "b" {
 		t.Errorf("got %v", got)
 	}
-}
-
-func TestHealth(t *testing.T) {
-	h := newHealth()
-	handler := h.handler(http.NotFoundHandler())
-	status := func(path string) int {
-		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-		return w.Code
-	}
-	check := func(when string, readyz int) {
-		t.Helper()
-		if got := status("/healthz"); got != http.StatusOK {
-			t.Errorf("%s: healthz %d", when, got)
-		}
-		if got := status("/readyz"); got != readyz {
-			t.Errorf("%s: readyz %d, want %d", when, got, readyz)
-		}
-	}
-	check("starting", http.StatusServiceUnavailable)
-	h.ready()
-	check("running", http.StatusOK)
-	h.set("stopping")
-	check("stopping", http.StatusServiceUnavailable)
 }

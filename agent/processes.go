@@ -6,14 +6,21 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/lanyardhq/lanyard/injector"
+	"github.com/lanyardhq/lanyard/internal/logbudget"
 	"github.com/lanyardhq/lanyard/internal/registry"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
-// maxLearnt bounds the memory of cgroups that the kernel has been told about.
-const maxLearnt = 16384
+const (
+	// maxLearnt bounds the memory of cgroups that the kernel has been told about.
+	maxLearnt = 16384
+	// tellAgain is how soon the kernel is told of a cgroup again: many others may have
+	// pushed it out.
+	tellAgain = 10 * time.Second
+)
 
 // attributor is package attribution's part.
 type attributor interface {
@@ -26,34 +33,52 @@ type attributor interface {
 // bystanders from then on.
 type processes struct {
 	attributor
-	log   *slog.Logger
-	learn func(id uint64, path string) error
+	log    *slog.Logger
+	budget *logbudget.Budget // of warnings: whoever makes a cgroup may cause one
+	learn  func(id uint64, path string) error
+	// cgroupPath finds a cgroup by its id.
+	cgroupPath func(id uint64) (string, error)
 
 	mu     sync.Mutex
-	learnt map[uint64]struct{} // cgroups told since the last reload
+	learnt map[uint64]struct{} // cgroups told since then, and since the last reload
+	since  time.Time
 }
 
 func (p *processes) Attribute(ctx context.Context, f workload.Flow) (*workload.Process, error) {
 	process, err := p.attributor.Attribute(ctx, f)
 	if err != nil {
-		return nil, err
+		return p.byKernel(f), err
 	}
-	if process.Cgroup != "" && p.unlearnt(f.CgroupID) {
+	if process.Cgroup != "" && p.unlearnt(f.CgroupID, time.Now()) {
 		if err := p.learn(f.CgroupID, process.Cgroup); err != nil {
-			p.log.Warn("cannot teach the kernel a cgroup; its processes stay candidates", "error", err)
+			p.budget.Warn(p.log, "learn_cgroup", logbudget.Stranger(f.Party()),
+				"cannot teach the kernel a cgroup; its processes stay candidates", "error", err)
 		}
 	}
 	return process, nil
 }
 
-func (p *processes) unlearnt(cgroup uint64) bool {
+// byKernel is what is known of a process that could not be attributed: what the
+// connect hook saw of it. Nothing that the process may have put a file system
+// under is looked at.
+func (p *processes) byKernel(f workload.Flow) *workload.Process {
+	process := &workload.Process{Image: f.Image, UID: f.UID, GID: f.GID, CgroupID: f.CgroupID}
+	if path, err := p.cgroupPath(f.CgroupID); err == nil {
+		process.Cgroup, process.SystemdUnit = path, workload.SystemdUnit(path)
+	}
+	return process
+}
+
+// unlearnt reports whether the kernel is to be told of a cgroup now.
+func (p *processes) unlearnt(cgroup uint64, now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.learnt) >= maxLearnt || now.Sub(p.since) >= tellAgain {
+		clear(p.learnt)
+		p.since = now
+	}
 	if _, ok := p.learnt[cgroup]; ok {
 		return false
-	}
-	if len(p.learnt) >= maxLearnt {
-		clear(p.learnt)
 	}
 	p.learnt[cgroup] = struct{}{}
 	return true

@@ -4,12 +4,13 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"maps"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/lanyardhq/lanyard/internal/attribution"
 	"github.com/lanyardhq/lanyard/internal/localapi"
+	"github.com/lanyardhq/lanyard/internal/probe"
 	"github.com/lanyardhq/lanyard/internal/registry"
 	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/token/operator"
@@ -24,6 +25,9 @@ const warmUpFlights = 4
 func (a *Agent) reload() {
 	config, err := a.loadConfig()
 	if err == nil {
+		err = a.refuseEmptied(config)
+	}
+	if err == nil {
 		err = a.apply(config)
 	}
 	if err != nil {
@@ -33,16 +37,46 @@ func (a *Agent) reload() {
 	a.log.Info("configuration reloaded")
 }
 
-// apply puts a configuration in force. The kernel watches for the old and the
-// new one while policy and sources change hands.
-func (a *Agent) apply(config *Config) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	next, err := nextSources(a.sources, a.sourceSettings(config))
+// refuseEmptied refuses a configuration that takes everything away: mostly it is a file
+// that is being written, and identities would be without tokens, and destinations open,
+// until it is read again.
+func (a *Agent) refuseEmptied(config *Config) error {
+	if !isEmpty(config.Policy) || isEmpty(a.registry.Current()) {
+		return nil
+	}
+	return fmt.Errorf("read configuration: %s declares no identity and no destination any more; write it whole under another name and rename it into place; to do without any, restart the agent", a.settings.Config)
+}
+
+func isEmpty(policy *registry.Policy) bool {
+	return len(policy.Identities()) == 0 && len(policy.Destinations()) == 0
+}
+
+// prepare makes ready for the first configuration everything but the kernel, which
+// is told when we answer.
+func (a *Agent) prepare(config *Config) error {
+	if err := probe.CheckWatch(config.Policy.Watch()); err != nil {
+		return err
+	}
+	sources, err := nextSources(nil, a.sourceSettings(config))
 	if err != nil {
 		return err
 	}
-	dropped, live := a.sources, false
+	a.goLive(config, sources)
+	a.resolver.Keep(namesToKeep(config.Policy.Destinations()))
+	return nil
+}
+
+// apply puts a configuration in force; an error is that it is not. The kernel watches
+// for the old and the new one while policy and sources change hands. Only reloads, of
+// which there is one at a time, change them: mu is not held while the kernel is told or
+// a source is closed, which callers of the local API would wait for.
+func (a *Agent) apply(config *Config) error {
+	former := a.sources
+	next, err := nextSources(former, a.sourceSettings(config))
+	if err != nil {
+		return err
+	}
+	live := false
 	err = a.probe.Apply(config.Policy.Watch(), func() {
 		live = true
 		a.goLive(config, next)
@@ -56,7 +90,10 @@ func (a *Agent) apply(config *Config) error {
 	a.processes.forgetCgroups()
 	a.resolver.Keep(namesToKeep(config.Policy.Destinations()))
 	a.closeKnown()
-	return dropped.closeDropped(next)
+	if err := former.closeDropped(next); err != nil {
+		a.log.Warn("the configuration is in force, but the state folder of an identity that it dropped was not closed", "error", err)
+	}
+	return nil
 }
 
 // goLive makes policy and sources change hands. In between, a request decided by
@@ -64,23 +101,14 @@ func (a *Agent) apply(config *Config) error {
 func (a *Agent) goLive(config *Config, next sourceSet) {
 	both := a.sources.forCache()
 	maps.Copy(both, next.forCache())
-	facts := factsFor(config.Policy)
-	a.attributor.SetFacts(attribution.Facts{
-		SHA256:      facts.SHA256 || a.facts.SHA256,
-		CommandLine: facts.CommandLine || a.facts.CommandLine,
-	})
+	a.attributor.SetInterest(interestOf(a.registry.Current(), config.Policy))
 	a.tokens.Update(both)
 	a.registry.Swap(config.Policy)
 	a.tokens.Update(next.forCache())
-	a.attributor.SetFacts(facts)
-	a.sources, a.facts, a.localName = next, facts, config.LocalAPIIdentity
-}
-
-func factsFor(policy *registry.Policy) attribution.Facts {
-	return attribution.Facts{
-		SHA256:      policy.Needs(workload.KindSHA256),
-		CommandLine: policy.Needs(workload.KindCommandLine),
-	}
+	a.attributor.SetInterest(interestOf(config.Policy))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sources, a.localName = next, config.LocalAPIIdentity
 }
 
 // warmUp enrols every identity and obtains its first token, so that a ticket's

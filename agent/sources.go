@@ -20,6 +20,7 @@ type sourceSettings struct {
 	ticketFile    string
 	stateDir      string
 	caFile        string
+	issuer        string
 	allowInsecure bool
 }
 
@@ -47,6 +48,7 @@ func nextSources(now sourceSet, want map[string]sourceSettings) (sourceSet, erro
 			TicketFile:    settings.ticketFile,
 			AllowInsecure: settings.allowInsecure,
 			CAFile:        settings.caFile,
+			Issuer:        settings.issuer,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("identity %s: %w", name, err)
@@ -78,4 +80,10 @@ func (s sourceSet) forCache() map[string]token.Source {
 
 func identityDir(stateDir, identity string) string {
 	return filepath.Join(stateDir, identitiesDir, identity)
+}
+
+// MayBeEnrolled reports whether an identity has an enrolment in the agent's state
+// folder, as far as we may see into it.
+func MayBeEnrolled(stateDir, identity string) bool {
+	return operator.MayBeEnrolled(identityDir(stateDir, identity))
 }

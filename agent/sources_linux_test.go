@@ -105,3 +105,18 @@ func TestSourcesTrustTheCAFile(t *testing.T) {
 		t.Errorf("with LANYARD_CA_FILE: %v", err)
 	}
 }
+
+// TestMayBeEnrolled, by what is in the state folder.
+func TestMayBeEnrolled(t *testing.T) {
+	dir := t.TempDir()
+	if MayBeEnrolled(dir, "billing") {
+		t.Error("enrolled in an empty folder")
+	}
+	folder := identityDir(dir, "billing")
+	if err := errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(filepath.Join(folder, "enrolment.json"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if !MayBeEnrolled(dir, "billing") || MayBeEnrolled(dir, "other") {
+		t.Error("an enrolment is not seen, or is another's")
+	}
+}

@@ -1,15 +1,18 @@
 //go:build ignore
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
 /* The path of one outbound TCP connection: who calls, whether any identity can
- * match, redirect to the injector, publication of what was seen. */
+ * match, redirect to the injector. What was seen reaches the injector's end of the
+ * connection by handshake.bpf.c. */
 #include "include/abi.h"
 #include "include/address.h"
 #include "include/caller.h"
+#include "include/handshake.h"
 #include "include/listener.h"
-#include "include/publish.h"
+#include "include/record.h"
 #include "maps/closed_prefixes.h"
 #include "maps/counters.h"
-#include "maps/images.h"
+#include "maps/heartbeat.h"
+#include "maps/local_by_netns.h"
 #include "maps/ports.h"
 #include "maps/readiness_by_netns.h"
 #include "maps/settings_now.h"
@@ -20,7 +23,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define REFUSE 0 /* connect() fails with EPERM */
 #define ALLOW 1
-#define IPPROTO_TCP 6
 
 static __always_inline int is_watched(__u32 flags, const struct target *t)
 {
@@ -34,19 +36,44 @@ static __always_inline int is_watched(__u32 flags, const struct target *t)
 	return bpf_map_lookup_elem(&watched_prefixes, &key) != 0;
 }
 
-/* agent_unavailable: a candidate may not reach a closed destination without its
- * token; everything else passes, without one. */
-static __always_inline int without_agent(const struct target *t, enum counter why)
+static __always_inline int refuses_unknown(const struct closed *closed, __u64 netns, __u64 home)
 {
+	return closed->unknown == UNKNOWN_REFUSED ||
+	       (closed->unknown == UNKNOWN_REFUSED_ELSEWHERE && netns != home);
+}
+
+/* agent_unavailable: an identity may not reach a closed destination without its
+ * token. Who only might be one passes, unless the destination says otherwise. */
+static __always_inline int without_agent(struct bpf_sock_addr *ctx, const struct target *t,
+					 const struct caller *who, const struct settings *now,
+					 enum counter why)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct prefix_key key;
+	struct closed *closed;
+	__u64 identities = 0;
 
 	count(why);
 	prefix_of(&key, t);
-	if (bpf_map_lookup_elem(&closed_prefixes, &key)) {
+	closed = bpf_map_lookup_elem(&closed_prefixes, &key);
+	if (who->identity)
+		identities = 1ULL << ((who->identity - 1) & 63);
+	if (!closed || !((who->identity ? identities : who->possible) & closed->identities)) {
+		count(COUNT_PASSED);
+		return ALLOW;
+	}
+	identities &= ~now->several;
+	if ((identities | certain_identities(task, who, now)) & closed->identities) {
 		count(COUNT_REFUSED);
 		return REFUSE;
 	}
-	count(COUNT_PASSED);
+	/* While a reload is under way nobody is known not to match. */
+	if (!(now->flags & ALL_CANDIDATES) &&
+	    refuses_unknown(closed, bpf_get_netns_cookie(ctx), now->home_netns)) {
+		count(COUNT_REFUSED_UNKNOWN);
+		return REFUSE;
+	}
+	count(COUNT_PASSED_UNKNOWN);
 	return ALLOW;
 }
 
@@ -65,93 +92,6 @@ static __always_inline int is_verdict_bystander(const struct caller *who, __u64 
 	return verdict && *verdict == VERDICT_BYSTANDER;
 }
 
-static __always_inline int track_image(const struct caller *who)
-{
-	struct image *known = bpf_map_lookup_elem(&images, &who->tgid);
-
-	if (known && known->start_time == who->image.start_time &&
-	    known->exec_id == who->image.exec_id)
-		return 0;
-	return (int)bpf_map_update_elem(&images, &who->tgid, &who->image, BPF_ANY);
-}
-
-static __always_inline struct socket *new_state(struct bpf_sock_addr *ctx)
-{
-	struct socket *state;
-
-	if (!ctx->sk)
-		return 0;
-	state = bpf_sk_storage_get(&sockets, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (state)
-		__builtin_memset(state, 0, sizeof(*state));
-	return state;
-}
-
-static __always_inline int record(struct bpf_sock_addr *ctx, const struct target *t,
-				  const struct caller *who, __u64 generation, enum flow_kind kind)
-{
-	struct socket *state = new_state(ctx);
-
-	if (!state || track_image(who))
-		return -1;
-	state->flow.socket_cookie = bpf_get_socket_cookie(ctx);
-	state->flow.image = who->image;
-	state->flow.cgroup = who->cgroup;
-	state->flow.netns = bpf_get_netns_cookie(ctx);
-	state->flow.generation = generation;
-	state->flow.original = t->to.address;
-	state->flow.original_port = t->port;
-	state->flow.tgid = who->tgid;
-	state->flow.uid = who->uid;
-	state->flow.gid = who->gid;
-	state->flow.kind = kind;
-	return 0;
-}
-
-/* A connection to one of our own listeners. The local API learns its caller; to
- * the injector nobody is sent but by us. Whoever comes by himself, or cannot be
- * recorded, must not find a flow that an earlier socket left under the same
- * address. */
-static __always_inline int to_our_listener(struct bpf_sock_addr *ctx, const struct target *t,
-					   const struct settings *now, __u32 mark)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct caller who;
-	struct socket *state;
-
-	if (mark & SOCKET_LOCAL_API) {
-		count(COUNT_LOCAL_API);
-		identify_caller(task, &who);
-		if (!record(ctx, t, &who, now->generation, FLOW_LOCAL_API))
-			return ALLOW;
-		count(COUNT_STATE_FAILED);
-	} else {
-		count(COUNT_DIRECT);
-	}
-	state = new_state(ctx);
-	if (!state)
-		return REFUSE;
-	state->flow.netns = bpf_get_netns_cookie(ctx);
-	state->marks = SOCKET_DIRECT;
-	return ALLOW;
-}
-
-static __always_inline int agent_is_alive(void)
-{
-	__u32 beat = 0;
-	__u64 *last = bpf_map_lookup_elem(&heartbeat, &beat);
-
-	return last && bpf_ktime_get_ns() < *last + HEARTBEAT_LIMIT_NS;
-}
-
-static __always_inline int flows_full(void)
-{
-	__u32 full = 1;
-	__u64 *until = bpf_map_lookup_elem(&heartbeat, &full);
-
-	return until && *until && bpf_ktime_get_ns() < *until;
-}
-
 static __always_inline void loopback_listener(struct target *listener, __u32 family, __u32 port)
 {
 	__builtin_memset(listener, 0, sizeof(*listener));
@@ -163,6 +103,67 @@ static __always_inline void loopback_listener(struct target *listener, __u32 fam
 	}
 	listener->family = family;
 	listener->port = port;
+}
+
+/* Whether the socket is tied to a device or VRF, or setsockopt() is about to tie it. */
+static __always_inline int is_tied(struct bpf_sock_addr *ctx, const struct socket *state)
+{
+	return ctx->sk->bound_dev_if || (state && state->marks & SOCKET_TIED);
+}
+
+/* A caller of the local API goes to that of its listeners where none comes who may keep
+ * it away. *listener has port 0 where it stays at the address that it asked for. */
+static __always_inline void to_local_api(struct bpf_sock_addr *ctx, struct socket *state,
+					 const struct target *t, struct caller *who,
+					 const struct settings *now, struct target *listener)
+{
+	struct readiness_key where = {};
+	struct local_listeners *own;
+
+	count(COUNT_LOCAL_API);
+	if (record_local(ctx, state, t, who, now) != RECORDED) {
+		count(COUNT_STATE_FAILED);
+		return;
+	}
+	if (is_tied(ctx, state)) /* whose flow is not published: the others would not let it in */
+		return;
+	where.netns = bpf_get_netns_cookie(ctx);
+	where.family = t->family;
+	own = bpf_map_lookup_elem(&local_by_netns, &where);
+	if (!own)
+		return;
+	recall_identity(who, now->generation);
+	loopback_listener(listener, t->family, own->ports[listener_of(who, now) % LISTENERS]);
+	if (!(listener_mark(ctx, listener) & SOCKET_LOCAL_API))
+		listener->port = 0;
+}
+
+/* A connection to one of our own listeners. To the injector nobody is sent but by
+ * us; whoever comes by itself is refused before it costs user space anything. */
+static __always_inline int to_our_listener(struct bpf_sock_addr *ctx, struct socket *state,
+					   const struct target *t, struct caller *who,
+					   const struct settings *now, __u32 mark,
+					   struct target *listener)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (mark & SOCKET_LOCAL_API) {
+		if (task->mm) {
+			identify_caller(task, who);
+			to_local_api(ctx, state, t, who, now, listener);
+		}
+		return ALLOW;
+	}
+	count(COUNT_DIRECT);
+	return now->flags & DIRECT_ALLOWED ? ALLOW : REFUSE;
+}
+
+static __always_inline int agent_is_alive(void)
+{
+	__u32 beat = 0;
+	__u64 *last = bpf_map_lookup_elem(&heartbeat, &beat);
+
+	return last && bpf_ktime_get_ns() < *last + HEARTBEAT_LIMIT_NS;
 }
 
 /* Writes the listener's address over the caller's. user_ip4 exists for connect4
@@ -182,17 +183,78 @@ static __always_inline void loopback_listener(struct target *listener, __u32 fam
 		(ctx)->user_port = bpf_htons((__u16)(port)); \
 	} while (0)
 
-/* Decides on one connect(). Where the answer is to redirect, *listener holds the
- * injector's address and its port is not 0. */
-static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct target *t,
-				      struct target *listener)
+/* What the agent left on a socket of its own, or an earlier connect() on any. A
+ * socket whose first connect() failed may go elsewhere now. */
+static __always_inline int is_exempt(struct socket *state, const struct target *t)
+{
+	if (state->marks & SOCKET_CANARY) {
+		state->flow.original = t->to.address;
+		state->flow.original_port = t->port;
+		return 1;
+	}
+	if (state->marks & SOCKET_EXEMPT) {
+		count(COUNT_EXEMPT);
+		return 1;
+	}
+	withdraw(state);
+	forget_connection(state);
+	return 0;
+}
+
+static __always_inline int is_agent(const struct caller *who, const struct settings *now)
+{
+	return who->tgid == now->agent_tgid && is_same_image(&who->image, &now->agent_image);
+}
+
+/* Redirects a candidate, if an agent answers: then *listener holds the injector's
+ * address and its port is not 0. */
+static __always_inline int redirect(struct bpf_sock_addr *ctx, struct socket *state,
+				    const struct target *t, const struct caller *who,
+				    const struct settings *now, struct target *listener)
 {
 	struct readiness_key where = {};
 	struct readiness *ready;
+	enum recorded recorded;
+
+	/* Loopback cannot be reached from a socket tied to a device or VRF. A
+	 * link-local address means nothing without its device, which is not seen
+	 * here. */
+	if (is_tied(ctx, state) || is_link_local(t))
+		return without_agent(ctx, t, who, now, COUNT_BOUND_DEVICE);
+	where.netns = bpf_get_netns_cookie(ctx);
+	where.family = t->family;
+	ready = bpf_map_lookup_elem(&readiness_by_netns, &where);
+	if (!ready)
+		return without_agent(ctx, t, who, now, COUNT_NO_LISTENER);
+	if (!agent_is_alive())
+		return without_agent(ctx, t, who, now, COUNT_HEARTBEAT_STALE);
+	if (!ready->routable && !is_loopback(t)) {
+		count(COUNT_NO_ROUTE);
+		return ALLOW;
+	}
+	loopback_listener(listener, t->family, ready->ports[listener_of(who, now) % LISTENERS]);
+	if (!(listener_mark(ctx, listener) & SOCKET_INJECTOR)) {
+		listener->port = 0;
+		return without_agent(ctx, t, who, now, COUNT_NO_LISTENER);
+	}
+	recorded = record(ctx, state, t, who, now);
+	if (recorded != RECORDED) {
+		listener->port = 0;
+		return without_agent(ctx, t, who, now,
+				     recorded == NO_BUDGET ? COUNT_BUDGET : COUNT_STATE_FAILED);
+	}
+	count(COUNT_REDIRECTED);
+	return ALLOW;
+}
+
+/* Decides on one connect(). */
+static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct target *t,
+				      struct target *listener)
+{
 	struct port_rule *rule;
 	struct settings *now;
+	struct socket *state;
 	struct task_struct *task;
-	struct socket *state = 0;
 	struct caller who;
 	__u32 zero = 0, mark;
 
@@ -200,15 +262,8 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct ta
 	if (ctx->protocol != IPPROTO_TCP || ctx->type != SOCK_STREAM || !ctx->sk)
 		return ALLOW;
 	state = bpf_sk_storage_get(&sockets, ctx->sk, 0, 0);
-	if (state) {
-		if (state->marks & SOCKET_EXEMPT) {
-			count(COUNT_EXEMPT);
-			return ALLOW;
-		}
-		/* A socket whose first connect() failed may go elsewhere now. */
-		withdraw(state);
-		__builtin_memset(state, 0, sizeof(*state));
-	}
+	if (state && is_exempt(state, t))
+		return ALLOW;
 	rule = bpf_map_lookup_elem(&ports, &t->port);
 	if (!rule || !rule->flags)
 		return ALLOW;
@@ -218,7 +273,7 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct ta
 	if (rule->flags & PORT_OURS) {
 		mark = listener_mark(ctx, t);
 		if (mark)
-			return to_our_listener(ctx, t, now, mark);
+			return to_our_listener(ctx, state, t, &who, now, mark, listener);
 	}
 	if (!is_watched(rule->flags, t))
 		return ALLOW;
@@ -230,51 +285,22 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct ta
 		return ALLOW;
 	}
 	identify_caller(task, &who);
-	if (who.tgid == now->agent_tgid && who.image.start_time == now->agent_image.start_time &&
-	    who.image.exec_id == now->agent_image.exec_id) {
+	if (is_agent(&who, now)) {
 		count(COUNT_EXEMPT);
 		return ALLOW;
 	}
-	if (!possible_identities(task, &who, now)) {
+	who.possible = possible_identities(task, &who, now);
+	if (!who.possible) {
 		count(COUNT_BYSTANDER);
 		return ALLOW;
 	}
-	if (is_verdict_bystander(&who, now->generation)) {
+	recall_identity(&who, now->generation);
+	if (!who.identity && is_verdict_bystander(&who, now->generation)) {
 		count(COUNT_BYSTANDER_CACHED);
 		return ALLOW;
 	}
 	count(COUNT_CANDIDATE);
-
-	/* Loopback cannot be reached from a socket tied to a device or VRF. A
-	 * link-local address means nothing without its device, which is not seen
-	 * here. */
-	if (ctx->sk->bound_dev_if || is_link_local(t))
-		return without_agent(t, COUNT_BOUND_DEVICE);
-	where.netns = bpf_get_netns_cookie(ctx);
-	where.family = t->family;
-	ready = bpf_map_lookup_elem(&readiness_by_netns, &where);
-	if (!ready)
-		return without_agent(t, COUNT_NO_LISTENER);
-	if (!agent_is_alive())
-		return without_agent(t, COUNT_HEARTBEAT_STALE);
-	if (flows_full())
-		return without_agent(t, COUNT_FLOWS_FULL);
-	if (!ready->routable && !is_loopback(t)) {
-		count(COUNT_NO_ROUTE);
-		return ALLOW;
-	}
-	loopback_listener(listener, t->family, ready->port);
-	mark = listener_mark(ctx, listener);
-	if (!(mark & SOCKET_INJECTOR)) {
-		listener->port = 0;
-		return without_agent(t, COUNT_NO_LISTENER);
-	}
-	if (record(ctx, t, &who, now->generation, FLOW_REDIRECTED)) {
-		listener->port = 0;
-		return without_agent(t, COUNT_STATE_FAILED);
-	}
-	count(COUNT_REDIRECTED);
-	return ALLOW;
+	return redirect(ctx, state, t, &who, now, listener);
 }
 
 SEC("cgroup/connect4")
@@ -303,6 +329,7 @@ int lanyard_connect6(struct bpf_sock_addr *ctx)
 	return answer;
 }
 
+/* The state of a socket that may have been sent elsewhere than it asked for. */
 static __always_inline struct socket *redirected(struct bpf_sock_addr *ctx)
 {
 	struct socket *state;
@@ -310,7 +337,9 @@ static __always_inline struct socket *redirected(struct bpf_sock_addr *ctx)
 	if (!ctx->sk)
 		return 0;
 	state = bpf_sk_storage_get(&sockets, ctx->sk, 0, 0);
-	return state && state->flow.kind == FLOW_REDIRECTED ? state : 0;
+	if (!state || !state->flow.kind || state->marks & SOCKET_ACCEPTED)
+		return 0;
+	return state;
 }
 
 /* A program that asks where it is connected hears where it wanted to be. */
@@ -338,74 +367,5 @@ int lanyard_getpeername6(struct bpf_sock_addr *ctx)
 		return ALLOW;
 	to.address = state->flow.original;
 	REWRITE6(ctx, to.word, state->flow.original_port);
-	return ALLOW;
-}
-
-/* Reads a context field here and nowhere else: the compiler likes to fold two
- * reads in two branches into one at a computed offset, which the verifier
- * refuses. */
-#define CONTEXT(field) (*(volatile __u32 *)&(field))
-
-static __always_inline void local_end(struct bpf_sock_ops *ctx, struct flow_key *key)
-{
-	union words local;
-	__u32 ip4 = CONTEXT(ctx->local_ip4);
-
-	local.word[0] = CONTEXT(ctx->local_ip6[0]);
-	local.word[1] = CONTEXT(ctx->local_ip6[1]);
-	local.word[2] = CONTEXT(ctx->local_ip6[2]);
-	local.word[3] = CONTEXT(ctx->local_ip6[3]);
-	if (ctx->family == AF_INET) {
-		local.word[0] = 0;
-		local.word[1] = 0;
-		local.word[2] = MAPPED_PREFIX;
-		local.word[3] = ip4;
-	}
-	key->local = local.address;
-	key->port = ctx->local_port;
-}
-
-/* The source port exists here, and the SYN is not sent yet: what is published
- * now stands before the injector's accept can return. */
-static __always_inline void on_tcp_connect(struct bpf_sock_ops *ctx, struct socket *state)
-{
-	state->key.netns = state->flow.netns;
-	local_end(ctx, &state->key);
-	if (state->flow.kind)
-		publish(state);
-	else if (state->marks & SOCKET_DIRECT && bpf_map_lookup_elem(&flows, &state->key))
-		dispute(&state->key);
-}
-
-SEC("sockops")
-int lanyard_sockops(struct bpf_sock_ops *ctx)
-{
-	struct bpf_sock *sk;
-	struct socket *state;
-
-	if (ctx->op != BPF_SOCK_OPS_TCP_CONNECT_CB &&
-	    ctx->op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB)
-		return ALLOW;
-	sk = ctx->sk;
-	if (!sk)
-		return ALLOW;
-	state = bpf_sk_storage_get(&sockets, sk, 0, 0);
-	if (!state)
-		return ALLOW;
-	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB)
-		on_tcp_connect(ctx, state);
-	else
-		state->marks |= SOCKET_ESTABLISHED;
-	return ALLOW;
-}
-
-/* What never reached ESTABLISHED is accepted by nobody. */
-SEC("cgroup/sock_release")
-int lanyard_sock_release(struct bpf_sock *sk)
-{
-	struct socket *state = bpf_sk_storage_get(&sockets, sk, 0, 0);
-
-	if (state && !(state->marks & SOCKET_ESTABLISHED))
-		withdraw(state);
 	return ALLOW;
 }

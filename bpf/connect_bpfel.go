@@ -18,6 +18,30 @@ type ConnectAddress struct {
 	Bytes [16]uint8
 }
 
+type ConnectBudget struct {
+	_      structs.HostLayout
+	Opened uint64
+	Closed uint64
+	Images uint64
+	Pad    uint64
+}
+
+type ConnectCgroupFacts struct {
+	_        structs.HostLayout
+	Possible uint64
+	Certain  uint64
+	Party    uint64
+	IsUser   uint32
+	Pad      uint32
+}
+
+type ConnectClosed struct {
+	_          structs.HostLayout
+	Identities uint64
+	Unknown    ConnectUnknownPolicy
+	Pad        uint32
+}
+
 type ConnectCounter uint32
 
 const (
@@ -32,44 +56,69 @@ const (
 	ConnectCounterCOUNT_BOUND_DEVICE     ConnectCounter = 8
 	ConnectCounterCOUNT_NO_LISTENER      ConnectCounter = 9
 	ConnectCounterCOUNT_HEARTBEAT_STALE  ConnectCounter = 10
-	ConnectCounterCOUNT_FLOWS_FULL       ConnectCounter = 11
+	ConnectCounterCOUNT_BUDGET           ConnectCounter = 11
 	ConnectCounterCOUNT_STATE_FAILED     ConnectCounter = 12
 	ConnectCounterCOUNT_REFUSED          ConnectCounter = 13
-	ConnectCounterCOUNT_PASSED           ConnectCounter = 14
-	ConnectCounterCOUNT_PUBLISHED        ConnectCounter = 15
-	ConnectCounterCOUNT_PUBLISH_FAILED   ConnectCounter = 16
-	ConnectCounterCOUNT_PUBLISH_CONFLICT ConnectCounter = 17
-	ConnectCounterCOUNT_LOCAL_API        ConnectCounter = 18
-	ConnectCounterCOUNT_DIRECT           ConnectCounter = 19
-	ConnectCounterCOUNT_EXEC             ConnectCounter = 20
-	ConnectCounterCOUNT_EXIT             ConnectCounter = 21
-	ConnectCounterCOUNT_EVENT_LOST       ConnectCounter = 22
-	ConnectCounterCOUNTERS               ConnectCounter = 23
+	ConnectCounterCOUNT_REFUSED_UNKNOWN  ConnectCounter = 14
+	ConnectCounterCOUNT_PASSED           ConnectCounter = 15
+	ConnectCounterCOUNT_PASSED_UNKNOWN   ConnectCounter = 16
+	ConnectCounterCOUNT_PUBLISHED        ConnectCounter = 17
+	ConnectCounterCOUNT_PUBLISH_FAILED   ConnectCounter = 18
+	ConnectCounterCOUNT_TAKEN            ConnectCounter = 19
+	ConnectCounterCOUNT_WITHDRAWN        ConnectCounter = 20
+	ConnectCounterCOUNT_LOCAL_API        ConnectCounter = 21
+	ConnectCounterCOUNT_DIRECT           ConnectCounter = 22
+	ConnectCounterCOUNT_EXEC             ConnectCounter = 23
+	ConnectCounterCOUNT_EXIT             ConnectCounter = 24
+	ConnectCounterCOUNT_EVENT_LOST       ConnectCounter = 25
+	ConnectCounterCOUNTERS               ConnectCounter = 26
 )
+
+type ConnectFileId struct {
+	_          structs.HostLayout
+	Inode      uint64
+	Size       uint64
+	Ctime      uint64
+	CtimeNs    uint32
+	Device     uint32
+	Generation uint32
+	Pad        uint32
+}
 
 type ConnectFlow struct {
 	_            structs.HostLayout
+	Isn          uint32
+	Pad          uint32
 	SocketCookie uint64
-	Published    uint64
 	Image        ConnectImage
 	Cgroup       uint64
+	Place        uint64
 	Netns        uint64
 	Generation   uint64
 	Original     ConnectAddress
+	File         ConnectFileId
 	OriginalPort uint32
 	Tgid         uint32
 	Uid          uint32
 	Gid          uint32
 	Kind         ConnectFlowKind
-	Pad          uint32
+	Identity     uint32
+	Account      struct {
+		_      structs.HostLayout
+		Budget uint32
+		Place  uint32
+	}
+	Shared   uint32
+	PartyUid uint32
 }
 
 type ConnectFlowKey struct {
-	_     structs.HostLayout
-	Netns uint64
-	Local ConnectAddress
-	Port  uint32
-	Pad   uint32
+	_          structs.HostLayout
+	Netns      uint64
+	Local      ConnectAddress
+	Remote     ConnectAddress
+	LocalPort  uint32
+	RemotePort uint32
 }
 
 type ConnectFlowKind uint32
@@ -84,6 +133,32 @@ type ConnectImage struct {
 	_         structs.HostLayout
 	StartTime uint64
 	ExecId    uint64
+}
+
+type ConnectKnownImage struct {
+	_    structs.HostLayout
+	Lock struct {
+		_   structs.HostLayout
+		Val uint32
+	}
+	Tgid       uint32
+	Image      ConnectImage
+	Cgroup     uint64
+	Generation uint64
+	Uid        uint32
+	Gid        uint32
+	Identity   uint32
+	Account    struct {
+		_      structs.HostLayout
+		Budget uint32
+		Place  uint32
+	}
+	Pad uint32
+}
+
+type ConnectLocalListeners struct {
+	_     structs.HostLayout
+	Ports [16]uint32
 }
 
 type ConnectPortFlag uint32
@@ -109,8 +184,9 @@ type ConnectPrefixKey struct {
 
 type ConnectReadiness struct {
 	_        structs.HostLayout
-	Port     uint32
+	Ports    [16]uint32
 	Routable uint32
+	Pad      uint32
 }
 
 type ConnectReadinessKey struct {
@@ -124,18 +200,32 @@ type ConnectSettingFlag uint32
 
 const (
 	ConnectSettingFlagALL_CANDIDATES ConnectSettingFlag = 1
+	ConnectSettingFlagDIRECT_ALLOWED ConnectSettingFlag = 2
 )
 
 type ConnectSettings struct {
-	_          structs.HostLayout
-	Generation uint64
-	Identities uint64
-	NameAny    uint64
-	UidAny     uint64
-	CgroupAny  uint64
-	AgentImage ConnectImage
-	AgentTgid  uint32
-	Flags      ConnectSettingFlag
+	_                   structs.HostLayout
+	Generation          uint64
+	Identities          uint64
+	Exact               uint64
+	Several             uint64
+	Fingerprint         uint64
+	NameAny             uint64
+	FileAny             uint64
+	UidAny              uint64
+	GidAny              uint64
+	CgroupAny           uint64
+	CgroupOpen          uint64
+	HomeNetns           uint64
+	AgentImage          ConnectImage
+	AgentTgid           uint32
+	Flags               ConnectSettingFlag
+	SharedConnections   uint32
+	IdentityConnections uint32
+	SharedImages        uint32
+	IdentityImages      uint32
+	Seed                uint32
+	Slack               uint32
 }
 
 type ConnectSocket struct {
@@ -149,12 +239,21 @@ type ConnectSocket struct {
 type ConnectSocketMark uint32
 
 const (
-	ConnectSocketMarkSOCKET_EXEMPT      ConnectSocketMark = 1
-	ConnectSocketMarkSOCKET_INJECTOR    ConnectSocketMark = 2
-	ConnectSocketMarkSOCKET_LOCAL_API   ConnectSocketMark = 4
-	ConnectSocketMarkSOCKET_DIRECT      ConnectSocketMark = 8
-	ConnectSocketMarkSOCKET_PUBLISHED   ConnectSocketMark = 16
-	ConnectSocketMarkSOCKET_ESTABLISHED ConnectSocketMark = 32
+	ConnectSocketMarkSOCKET_EXEMPT    ConnectSocketMark = 1
+	ConnectSocketMarkSOCKET_INJECTOR  ConnectSocketMark = 2
+	ConnectSocketMarkSOCKET_LOCAL_API ConnectSocketMark = 4
+	ConnectSocketMarkSOCKET_CANARY    ConnectSocketMark = 8
+	ConnectSocketMarkSOCKET_PUBLISHED ConnectSocketMark = 16
+	ConnectSocketMarkSOCKET_ACCEPTED  ConnectSocketMark = 32
+	ConnectSocketMarkSOCKET_TIED      ConnectSocketMark = 64
+)
+
+type ConnectUnknownPolicy uint32
+
+const (
+	ConnectUnknownPolicyUNKNOWN_PASSES            ConnectUnknownPolicy = 0
+	ConnectUnknownPolicyUNKNOWN_REFUSED_ELSEWHERE ConnectUnknownPolicy = 1
+	ConnectUnknownPolicyUNKNOWN_REFUSED           ConnectUnknownPolicy = 2
 )
 
 type ConnectVerdict uint32
@@ -178,18 +277,26 @@ type ConnectVerdictKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	ConnectMapAttributed           = "attributed"
+	ConnectMapBudgets              = "budgets"
+	ConnectMapCgroupRoots          = "cgroup_roots"
 	ConnectMapCgroups              = "cgroups"
+	ConnectMapCgroupsTold          = "cgroups_told"
 	ConnectMapClosedPrefixes       = "closed_prefixes"
 	ConnectMapCounters             = "counters"
-	ConnectMapDisputes             = "disputes"
 	ConnectMapExecutables          = "executables"
-	ConnectMapFlows                = "flows"
+	ConnectMapFiles                = "files"
+	ConnectMapGroups               = "groups"
+	ConnectMapHandshakes           = "handshakes"
 	ConnectMapHeartbeat            = "heartbeat"
 	ConnectMapImages               = "images"
+	ConnectMapLocalByNetns         = "local_by_netns"
+	ConnectMapLocalHandshakes      = "local_handshakes"
 	ConnectMapPorts                = "ports"
 	ConnectMapReadinessByNetns     = "readiness_by_netns"
 	ConnectMapSettingsNow          = "settings_now"
 	ConnectMapSockets              = "sockets"
+	ConnectMapUnits                = "units"
 	ConnectMapUsers                = "users"
 	ConnectMapVerdicts             = "verdicts"
 	ConnectMapWatchedPrefixes      = "watched_prefixes"
@@ -197,8 +304,6 @@ const (
 	ConnectProgLanyardConnect6     = "lanyard_connect6"
 	ConnectProgLanyardGetpeername4 = "lanyard_getpeername4"
 	ConnectProgLanyardGetpeername6 = "lanyard_getpeername6"
-	ConnectProgLanyardSockRelease  = "lanyard_sock_release"
-	ConnectProgLanyardSockops      = "lanyard_sockops"
 )
 
 // LoadConnect returns the embedded CollectionSpec for Connect.
@@ -247,26 +352,32 @@ type ConnectProgramSpecs struct {
 	LanyardConnect6     *ebpf.ProgramSpec `ebpf:"lanyard_connect6"`
 	LanyardGetpeername4 *ebpf.ProgramSpec `ebpf:"lanyard_getpeername4"`
 	LanyardGetpeername6 *ebpf.ProgramSpec `ebpf:"lanyard_getpeername6"`
-	LanyardSockRelease  *ebpf.ProgramSpec `ebpf:"lanyard_sock_release"`
-	LanyardSockops      *ebpf.ProgramSpec `ebpf:"lanyard_sockops"`
 }
 
 // ConnectMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnectMapSpecs struct {
+	Attributed       *ebpf.MapSpec `ebpf:"attributed"`
+	Budgets          *ebpf.MapSpec `ebpf:"budgets"`
+	CgroupRoots      *ebpf.MapSpec `ebpf:"cgroup_roots"`
 	Cgroups          *ebpf.MapSpec `ebpf:"cgroups"`
+	CgroupsTold      *ebpf.MapSpec `ebpf:"cgroups_told"`
 	ClosedPrefixes   *ebpf.MapSpec `ebpf:"closed_prefixes"`
 	Counters         *ebpf.MapSpec `ebpf:"counters"`
-	Disputes         *ebpf.MapSpec `ebpf:"disputes"`
 	Executables      *ebpf.MapSpec `ebpf:"executables"`
-	Flows            *ebpf.MapSpec `ebpf:"flows"`
+	Files            *ebpf.MapSpec `ebpf:"files"`
+	Groups           *ebpf.MapSpec `ebpf:"groups"`
+	Handshakes       *ebpf.MapSpec `ebpf:"handshakes"`
 	Heartbeat        *ebpf.MapSpec `ebpf:"heartbeat"`
 	Images           *ebpf.MapSpec `ebpf:"images"`
+	LocalByNetns     *ebpf.MapSpec `ebpf:"local_by_netns"`
+	LocalHandshakes  *ebpf.MapSpec `ebpf:"local_handshakes"`
 	Ports            *ebpf.MapSpec `ebpf:"ports"`
 	ReadinessByNetns *ebpf.MapSpec `ebpf:"readiness_by_netns"`
 	SettingsNow      *ebpf.MapSpec `ebpf:"settings_now"`
 	Sockets          *ebpf.MapSpec `ebpf:"sockets"`
+	Units            *ebpf.MapSpec `ebpf:"units"`
 	Users            *ebpf.MapSpec `ebpf:"users"`
 	Verdicts         *ebpf.MapSpec `ebpf:"verdicts"`
 	WatchedPrefixes  *ebpf.MapSpec `ebpf:"watched_prefixes"`
@@ -298,18 +409,26 @@ func (o *ConnectObjects) Close() error {
 //
 // It can be passed to LoadConnectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnectMaps struct {
+	Attributed       *ebpf.Map `ebpf:"attributed"`
+	Budgets          *ebpf.Map `ebpf:"budgets"`
+	CgroupRoots      *ebpf.Map `ebpf:"cgroup_roots"`
 	Cgroups          *ebpf.Map `ebpf:"cgroups"`
+	CgroupsTold      *ebpf.Map `ebpf:"cgroups_told"`
 	ClosedPrefixes   *ebpf.Map `ebpf:"closed_prefixes"`
 	Counters         *ebpf.Map `ebpf:"counters"`
-	Disputes         *ebpf.Map `ebpf:"disputes"`
 	Executables      *ebpf.Map `ebpf:"executables"`
-	Flows            *ebpf.Map `ebpf:"flows"`
+	Files            *ebpf.Map `ebpf:"files"`
+	Groups           *ebpf.Map `ebpf:"groups"`
+	Handshakes       *ebpf.Map `ebpf:"handshakes"`
 	Heartbeat        *ebpf.Map `ebpf:"heartbeat"`
 	Images           *ebpf.Map `ebpf:"images"`
+	LocalByNetns     *ebpf.Map `ebpf:"local_by_netns"`
+	LocalHandshakes  *ebpf.Map `ebpf:"local_handshakes"`
 	Ports            *ebpf.Map `ebpf:"ports"`
 	ReadinessByNetns *ebpf.Map `ebpf:"readiness_by_netns"`
 	SettingsNow      *ebpf.Map `ebpf:"settings_now"`
 	Sockets          *ebpf.Map `ebpf:"sockets"`
+	Units            *ebpf.Map `ebpf:"units"`
 	Users            *ebpf.Map `ebpf:"users"`
 	Verdicts         *ebpf.Map `ebpf:"verdicts"`
 	WatchedPrefixes  *ebpf.Map `ebpf:"watched_prefixes"`
@@ -317,18 +436,26 @@ type ConnectMaps struct {
 
 func (m *ConnectMaps) Close() error {
 	return _ConnectClose(
+		m.Attributed,
+		m.Budgets,
+		m.CgroupRoots,
 		m.Cgroups,
+		m.CgroupsTold,
 		m.ClosedPrefixes,
 		m.Counters,
-		m.Disputes,
 		m.Executables,
-		m.Flows,
+		m.Files,
+		m.Groups,
+		m.Handshakes,
 		m.Heartbeat,
 		m.Images,
+		m.LocalByNetns,
+		m.LocalHandshakes,
 		m.Ports,
 		m.ReadinessByNetns,
 		m.SettingsNow,
 		m.Sockets,
+		m.Units,
 		m.Users,
 		m.Verdicts,
 		m.WatchedPrefixes,
@@ -349,8 +476,6 @@ type ConnectPrograms struct {
 	LanyardConnect6     *ebpf.Program `ebpf:"lanyard_connect6"`
 	LanyardGetpeername4 *ebpf.Program `ebpf:"lanyard_getpeername4"`
 	LanyardGetpeername6 *ebpf.Program `ebpf:"lanyard_getpeername6"`
-	LanyardSockRelease  *ebpf.Program `ebpf:"lanyard_sock_release"`
-	LanyardSockops      *ebpf.Program `ebpf:"lanyard_sockops"`
 }
 
 func (p *ConnectPrograms) Close() error {
@@ -359,8 +484,6 @@ func (p *ConnectPrograms) Close() error {
 		p.LanyardConnect6,
 		p.LanyardGetpeername4,
 		p.LanyardGetpeername6,
-		p.LanyardSockRelease,
-		p.LanyardSockops,
 	)
 }
 

@@ -13,6 +13,48 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type ProcessCounted struct {
+	_       structs.HostLayout
+	Account struct {
+		_      structs.HostLayout
+		Budget uint32
+		Place  uint32
+	}
+	Tgid uint32
+	Pad  uint32
+}
+
+type ProcessFileQuery struct {
+	_    structs.HostLayout
+	File struct {
+		_          structs.HostLayout
+		Inode      uint64
+		Size       uint64
+		Ctime      uint64
+		CtimeNs    uint32
+		Device     uint32
+		Generation uint32
+		Pad        uint32
+	}
+	Fd  uint32
+	Pad uint32
+}
+
+type ProcessIdentified struct {
+	_     structs.HostLayout
+	Image struct {
+		_         structs.HostLayout
+		StartTime uint64
+		ExecId    uint64
+	}
+	Cgroup     uint64
+	Generation uint64
+	Tgid       uint32
+	Uid        uint32
+	Gid        uint32
+	Identity   uint32
+}
+
 type ProcessLifecycle uint32
 
 const (
@@ -32,18 +74,33 @@ type ProcessProcess struct {
 	What ProcessLifecycle
 }
 
+type ProcessWhoami struct {
+	_      structs.HostLayout
+	Self   ProcessProcess
+	Cgroup uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ProcessMapCounters       = "counters"
-	ProcessMapEpochs         = "epochs"
-	ProcessMapEvents         = "events"
-	ProcessMapImages         = "images"
-	ProcessProgLanyardExec   = "lanyard_exec"
-	ProcessProgLanyardExit   = "lanyard_exit"
-	ProcessProgLanyardFork   = "lanyard_fork"
-	ProcessProgLanyardWhoami = "lanyard_whoami"
+	ProcessMapAttributed          = "attributed"
+	ProcessMapBudgets             = "budgets"
+	ProcessMapCounters            = "counters"
+	ProcessMapEpochs              = "epochs"
+	ProcessMapEvents              = "events"
+	ProcessMapImages              = "images"
+	ProcessMapSettingsNow         = "settings_now"
+	ProcessProgLanyardCountImage  = "lanyard_count_image"
+	ProcessProgLanyardExec        = "lanyard_exec"
+	ProcessProgLanyardExit        = "lanyard_exit"
+	ProcessProgLanyardFile        = "lanyard_file"
+	ProcessProgLanyardForgetImage = "lanyard_forget_image"
+	ProcessProgLanyardFork        = "lanyard_fork"
+	ProcessProgLanyardIdentified  = "lanyard_identified"
+	ProcessProgLanyardWhoami      = "lanyard_whoami"
+	ProcessVarCountedPacket       = "counted_packet"
+	ProcessVarIdentifiedPacket    = "identified_packet"
 )
 
 // LoadProcess returns the embedded CollectionSpec for Process.
@@ -88,26 +145,35 @@ type ProcessSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProcessProgramSpecs struct {
-	LanyardExec   *ebpf.ProgramSpec `ebpf:"lanyard_exec"`
-	LanyardExit   *ebpf.ProgramSpec `ebpf:"lanyard_exit"`
-	LanyardFork   *ebpf.ProgramSpec `ebpf:"lanyard_fork"`
-	LanyardWhoami *ebpf.ProgramSpec `ebpf:"lanyard_whoami"`
+	LanyardCountImage  *ebpf.ProgramSpec `ebpf:"lanyard_count_image"`
+	LanyardExec        *ebpf.ProgramSpec `ebpf:"lanyard_exec"`
+	LanyardExit        *ebpf.ProgramSpec `ebpf:"lanyard_exit"`
+	LanyardFile        *ebpf.ProgramSpec `ebpf:"lanyard_file"`
+	LanyardForgetImage *ebpf.ProgramSpec `ebpf:"lanyard_forget_image"`
+	LanyardFork        *ebpf.ProgramSpec `ebpf:"lanyard_fork"`
+	LanyardIdentified  *ebpf.ProgramSpec `ebpf:"lanyard_identified"`
+	LanyardWhoami      *ebpf.ProgramSpec `ebpf:"lanyard_whoami"`
 }
 
 // ProcessMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProcessMapSpecs struct {
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Epochs   *ebpf.MapSpec `ebpf:"epochs"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Images   *ebpf.MapSpec `ebpf:"images"`
+	Attributed  *ebpf.MapSpec `ebpf:"attributed"`
+	Budgets     *ebpf.MapSpec `ebpf:"budgets"`
+	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Epochs      *ebpf.MapSpec `ebpf:"epochs"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	Images      *ebpf.MapSpec `ebpf:"images"`
+	SettingsNow *ebpf.MapSpec `ebpf:"settings_now"`
 }
 
 // ProcessVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProcessVariableSpecs struct {
+	CountedPacket    *ebpf.VariableSpec `ebpf:"counted_packet"`
+	IdentifiedPacket *ebpf.VariableSpec `ebpf:"identified_packet"`
 }
 
 // ProcessObjects contains all objects after they have been loaded into the kernel.
@@ -130,18 +196,24 @@ func (o *ProcessObjects) Close() error {
 //
 // It can be passed to LoadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProcessMaps struct {
-	Counters *ebpf.Map `ebpf:"counters"`
-	Epochs   *ebpf.Map `ebpf:"epochs"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Images   *ebpf.Map `ebpf:"images"`
+	Attributed  *ebpf.Map `ebpf:"attributed"`
+	Budgets     *ebpf.Map `ebpf:"budgets"`
+	Counters    *ebpf.Map `ebpf:"counters"`
+	Epochs      *ebpf.Map `ebpf:"epochs"`
+	Events      *ebpf.Map `ebpf:"events"`
+	Images      *ebpf.Map `ebpf:"images"`
+	SettingsNow *ebpf.Map `ebpf:"settings_now"`
 }
 
 func (m *ProcessMaps) Close() error {
 	return _ProcessClose(
+		m.Attributed,
+		m.Budgets,
 		m.Counters,
 		m.Epochs,
 		m.Events,
 		m.Images,
+		m.SettingsNow,
 	)
 }
 
@@ -149,23 +221,33 @@ func (m *ProcessMaps) Close() error {
 //
 // It can be passed to LoadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProcessVariables struct {
+	CountedPacket    *ebpf.Variable `ebpf:"counted_packet"`
+	IdentifiedPacket *ebpf.Variable `ebpf:"identified_packet"`
 }
 
 // ProcessPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProcessPrograms struct {
-	LanyardExec   *ebpf.Program `ebpf:"lanyard_exec"`
-	LanyardExit   *ebpf.Program `ebpf:"lanyard_exit"`
-	LanyardFork   *ebpf.Program `ebpf:"lanyard_fork"`
-	LanyardWhoami *ebpf.Program `ebpf:"lanyard_whoami"`
+	LanyardCountImage  *ebpf.Program `ebpf:"lanyard_count_image"`
+	LanyardExec        *ebpf.Program `ebpf:"lanyard_exec"`
+	LanyardExit        *ebpf.Program `ebpf:"lanyard_exit"`
+	LanyardFile        *ebpf.Program `ebpf:"lanyard_file"`
+	LanyardForgetImage *ebpf.Program `ebpf:"lanyard_forget_image"`
+	LanyardFork        *ebpf.Program `ebpf:"lanyard_fork"`
+	LanyardIdentified  *ebpf.Program `ebpf:"lanyard_identified"`
+	LanyardWhoami      *ebpf.Program `ebpf:"lanyard_whoami"`
 }
 
 func (p *ProcessPrograms) Close() error {
 	return _ProcessClose(
+		p.LanyardCountImage,
 		p.LanyardExec,
 		p.LanyardExit,
+		p.LanyardFile,
+		p.LanyardForgetImage,
 		p.LanyardFork,
+		p.LanyardIdentified,
 		p.LanyardWhoami,
 	)
 }

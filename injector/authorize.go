@@ -15,14 +15,18 @@ import (
 // c.head, b being its bytes, and leaves the token, if one is due, in ex. A
 // problem means that the request is answered here and goes nowhere.
 func (c *conn) authorize(ctx context.Context, ex *exchange, b []byte) *problem {
-	flow := c.flow   // kernel event: claimed on accept (server.go)
+	flow := &c.flow  // kernel event: bound to the accepted socket (server.go)
 	who := &c.caller // attribution: once for a connection (caller.go)
 	c.identify()     // identity: again only after a reload
+	who.fresh = false
 	ex.use.Identity = who.name()
 	due, outcome, err := c.due(ctx, ex, b) // is a token due here at all?
 	ex.use.Outcome, ex.use.Reason = outcome, err
 	if !due {
 		return c.refusal(ex)
+	}
+	if err := c.unsure(); err != nil {
+		return c.fail(ex, workload.TokenUnavailable, err)
 	}
 	if who.tie != nil {
 		return c.fail(ex, workload.IdentityAmbiguous, who.tie)
@@ -36,8 +40,7 @@ func (c *conn) authorize(ctx context.Context, ex *exchange, b []byte) *problem {
 		return c.fail(ex, workload.TokenUnavailable, err)
 	}
 	if !c.srv.processes.Current(flow.Image) { // it may have taken its time
-		ex.use.Outcome, ex.use.Reason = workload.NoIdentity, errImageGone
-		return nil
+		return c.fail(ex, workload.TokenUnavailable, errImageGone)
 	}
 	ex.token = tok // injection: send puts it into the head (rewrite.go)
 	ex.use.Outcome, ex.use.Audience = workload.Injected, ex.request.Audience
@@ -51,11 +54,25 @@ var (
 	errCredentialsRefused = errors.New("the program sent an Authorization of its own")
 )
 
+// unsure says why the caller is not known for sure to be who made the connection, or
+// returns nil: it could not be attributed, or its image has ended. It is no
+// bystander then, so that a closed destination gets no request of it without its
+// token.
+func (c *conn) unsure() error {
+	switch {
+	case c.caller.unproven != nil:
+		return c.caller.err
+	case !c.srv.processes.Current(c.flow.Image):
+		return errImageGone
+	}
+	return nil
+}
+
 // due says whether a token is due to the request, and if not, what else it is.
 // The order is the contract: each line may assume the ones above it.
 func (c *conn) due(ctx context.Context, ex *exchange, b []byte) (bool, workload.Outcome, error) {
 	who, h := &c.caller, &c.head
-	if who.process == nil {
+	if who.process == nil && who.unproven == nil {
 		return false, workload.NoIdentity, who.err
 	}
 	if h.form == authorityForm {
@@ -70,13 +87,14 @@ func (c *conn) due(ctx context.Context, ex *exchange, b []byte) (bool, workload.
 	}
 	ex.use.Destination = d.Name
 	switch {
-	case !c.srv.processes.Current(c.flow.Image):
-		return false, workload.NoIdentity, errImageGone
 	case !who.listedAt(d):
 		return false, workload.NoIdentity, who.err
 	case !inRule(d, h, b):
 		return false, workload.Untouched, nil
 	case !d.Enforce:
+		if err := c.unsure(); err != nil {
+			return false, workload.NoIdentity, err
+		}
 		return false, workload.Observed, nil
 	case h.credentials > 0 && d.ExistingAuthorization == workload.KeepAuthorization:
 		return false, workload.Untouched, nil
@@ -101,17 +119,20 @@ func inRule(d *workload.Destination, h *head, b []byte) bool {
 // TRACE, in any case since some servers do not mind it, and what IIS calls TRACK.
 func echoes(method []byte) bool { return isName(method, "trace") || isName(method, "track") }
 
-// verify reports whether the upstream is the host that the request names: the
-// application's word alone is not enough.
+// verify reports whether the upstream is the host that the request names, and
+// served by whom its destination says: the application's word alone is not enough.
 func (c *conn) verify(ctx context.Context, d *workload.Destination) error {
 	at := c.head.authority
 	err := errPort
 	if at.port == c.flow.Original.Port() {
 		err = c.srv.verifier.Verify(ctx, d, at.host, c.peer)
 	}
+	if err == nil && !d.ServedBy.IsZero() {
+		err = c.srv.servers.ServedBy(ctx, c.flow, d.ServedBy, localOf(c.upstream), c.peer)
+	}
 	if err != nil {
 		err = fmt.Errorf("verify that %v is %s: %w", c.peer, at.host, err)
-		c.srv.warn(warnUnverified, "a request names a registered destination on a connection to another address; it goes on without a token",
+		c.warn(warnUnverified, c.caller.name(), "a request names a registered destination on a connection that is not known to lead there; it goes on without a token",
 			"destination", d.Name, "host", at.host, "peer", c.peer.String(), "image", c.flow.Image.String(), "error", err)
 	}
 	return err
@@ -121,13 +142,16 @@ func (c *conn) verify(ctx context.Context, d *workload.Destination) error {
 func (c *conn) fail(ex *exchange, outcome workload.Outcome, err error) *problem {
 	ex.use.Outcome, ex.use.Reason = outcome, err
 	d := c.caller.destination
-	c.srv.warn(warnFailure, "a request gets no token", "outcome", string(outcome),
+	c.warn(warnFailure, c.caller.name(), "a request gets no token", "outcome", string(outcome),
 		"destination", d.Name, "on_failure", string(d.OnFailure), "image", c.flow.Image.String(), "error", err)
 	if d.OnFailure == workload.FailOpen {
 		return nil
 	}
 	if outcome == workload.IdentityAmbiguous {
 		return problemAmbiguous(c.caller.tie, d)
+	}
+	if ex.request.Identity == "" || errors.Is(err, errImageGone) {
+		return problemUnsure(d)
 	}
 	return problemToken(ex.request, d)
 }

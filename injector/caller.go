@@ -3,6 +3,7 @@ package injector
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
@@ -15,7 +16,14 @@ type caller struct {
 	policy   Policy
 	identity *workload.Identity
 	tie      *workload.AmbiguousError
-	err      error // why there is no identity, or nil
+	err      error // why there is no identity, or none for sure, or nil
+
+	// unproven names the identities that a caller has by what is known of it, while
+	// it could not be attributed under this policy: it is no bystander, but might
+	// be another one of them, or of more specific ones. Empty and not nil: it has
+	// one, and which is not known.
+	unproven []string
+	fresh    bool // that was found out for the decision to be made now
 
 	at          authority // the destination's key
 	destination *workload.Destination
@@ -24,12 +32,18 @@ type caller struct {
 
 var errImageGone = errors.New("the process image that made the connection has exited or executed another program")
 
-// attribute asks who made the connection, and tells the kernel if that is nobody
-// we know.
+// attribute asks who made the connection, and tells the kernel what it does not
+// know.
 func (c *conn) attribute() {
 	c.requests.watch.enter(phaseDeciding)
 	defer c.requests.watch.enter(phaseReading)
-	if c.identify(); c.caller.nobody() && c.caller.err == nil {
+	c.identify()
+	c.caller.fresh = true // the first request's decision has begun
+	switch {
+	case c.caller.identity != nil && !c.flow.Known:
+		c.srv.verdicts.Identified(c.flow, c.caller.identity.Name)
+		c.share = c.srv.flows.Charge(c.flow, c.caller.identity.Name)
+	case c.caller.nobody() && c.caller.err == nil:
 		c.srv.verdicts.Bystander(c.flow)
 	}
 }
@@ -37,24 +51,63 @@ func (c *conn) attribute() {
 // identify asks who the caller is under the policy of now. Another policy may
 // look at facts of the process that the former did not want: so they are asked
 // for again, which is cheap where they are known, and again if the policy changed
-// in between.
+// in between, or they could not be had for the request before.
 func (c *conn) identify() {
-	for policy := c.srv.policies.Current(); c.caller.policy != policy; policy = c.srv.policies.Current() {
+	who := &c.caller
+	for policy := c.srv.policies.Current(); who.policy != policy || who.unproven != nil && !who.fresh; policy = c.srv.policies.Current() {
 		proc, err := c.srv.processes.Attribute(c.decisionContext(), c.flow)
-		switch {
-		case err == nil:
-			c.caller.process = proc
-		case c.caller.process == nil:
-			c.caller.err = fmt.Errorf("attribute %v: %w", c.flow.Image, err)
-			c.srv.warn(warnAttribution, "who made a connection is not known; it gets no token", "image", c.flow.Image.String(), "error", err)
+		if err == nil {
+			who.process = proc
+			who.decide(policy)
+			continue
+		}
+		err = fmt.Errorf("attribute %v: %w", c.flow.Image, err)
+		identity := who.name()
+		who.makeDo(policy, proc, c.flow, err)
+		if who.process == nil || who.unproven != nil {
+			c.warn(warnAttribution, identity, "who made a connection is not known; it gets no token", "image", c.flow.Image.String(), "error", err)
 			return
-		} // else what was known has to do; whether the image runs is asked before each token
-		c.caller.decide(policy)
+		}
 	}
 }
 
-// nobody reports whether no token can ever be due to this caller.
-func (c *caller) nobody() bool { return c.identity == nil && c.tie == nil }
+// makeDo decides with what is known of a caller that could not be attributed. An
+// image that was attributed before is what it was; whether it still runs is asked
+// before each token. Of another one there is what the kernel said at connect(): its
+// ids, and its cgroup if facts tell it. If that alone fits an identity, the caller
+// is not one of the bystanders, who pass whatever happens.
+func (c *caller) makeDo(policy Policy, facts *workload.Process, f workload.Flow, err error) {
+	before := c.names()
+	if c.process == nil {
+		if facts == nil {
+			facts = &workload.Process{Image: f.Image, UID: f.UID, GID: f.GID, CgroupID: f.CgroupID}
+		}
+		known := caller{process: facts}
+		known.decide(policy)
+		c.policy, c.known, c.err, c.unproven = policy, false, err, known.names()
+		if f.Known && c.unproven == nil {
+			c.unproven = []string{} // the kernel remembers that the image was attributed
+		}
+		return
+	}
+	if c.decide(policy); c.nobody() && before != nil {
+		c.err, c.unproven = err, before // a fact that this policy wants is missing
+	}
+}
+
+// names are the identities that the caller has, or may have; nil for none.
+func (c *caller) names() []string {
+	switch {
+	case c.tie != nil:
+		return c.tie.Identities
+	case c.identity != nil:
+		return []string{c.identity.Name}
+	}
+	return c.unproven
+}
+
+// nobody reports whether nothing can ever be due to this caller.
+func (c *caller) nobody() bool { return c.names() == nil }
 
 // name is the name of the identity, or empty.
 func (c *caller) name() string {
@@ -67,7 +120,7 @@ func (c *caller) name() string {
 // decide brings the identity up to date with a policy.
 func (c *caller) decide(policy Policy) {
 	c.policy, c.known = policy, false
-	c.identity, c.tie, c.err = nil, nil, nil
+	c.identity, c.tie, c.err, c.unproven = nil, nil, nil, nil
 	id, err := policy.Identify(c.process)
 	switch {
 	case err == nil:
@@ -86,16 +139,14 @@ func (c *caller) goesTo(at authority, port uint16) *workload.Destination {
 	return c.destination
 }
 
-// listedAt reports whether the destination lists the caller, or, for a tie, one
-// of the identities that tie.
+// listedAt reports whether the destination lists the caller, or one of the
+// identities that tie, or are not proven.
 func (c *caller) listedAt(d *workload.Destination) bool {
-	if c.tie == nil {
-		return c.identity != nil && d.Lists(c.identity.Name)
+	switch {
+	case c.tie != nil:
+		return slices.ContainsFunc(c.tie.Identities, d.Lists)
+	case c.identity != nil:
+		return d.Lists(c.identity.Name)
 	}
-	for _, name := range c.tie.Identities {
-		if d.Lists(name) {
-			return true
-		}
-	}
-	return false
+	return c.unproven != nil && (len(c.unproven) == 0 || slices.ContainsFunc(c.unproven, d.Lists))
 }

@@ -42,8 +42,9 @@ type conn struct {
 	head     head
 	chunks   chunked
 	caller   caller
-	ended    bool // the client sent its FIN
-	told     bool // the host was given to the race for an upstream
+	share    workload.Share // what the connection counts in, the flow's at first
+	ended    bool           // the client sent its FIN
+	told     bool           // the race for an upstream knows the goal, or that there is none
 
 	// Of the responses' goroutine.
 	responses      half
@@ -53,7 +54,7 @@ type conn struct {
 	// Shared.
 	mode     atomic.Uint32
 	pipeline pipeline
-	hosts    chan string   // the host of the first request, for failover; closed if there is none
+	goals    chan goal     // where the first request goes, for failover; closed if that is nowhere registered
 	dialled  chan struct{} // closed when upstream or dialErr is set
 	upstream *net.TCPConn
 	peer     netip.AddrPort // the address that was dialled
@@ -93,8 +94,8 @@ var aLongTimeAgo = time.Unix(1, 0)
 
 func (s *Server) newConn(client *net.TCPConn, flow workload.Flow) *conn {
 	c := &conn{
-		srv: s, flow: flow, client: client, start: s.now(),
-		hosts:   make(chan string, 1),
+		srv: s, flow: flow, share: flow.Share, client: client, start: s.now(),
+		goals:   make(chan goal, 1),
 		dialled: make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 		over:    make(chan struct{}),

@@ -178,6 +178,8 @@ func TestPathAllowed(t *testing.T) {
 		"/api": false, "/exact/": false, "/exactly": false, "/": false, "": false, "*": false,
 		"/api/../x": false, "/api/..": false, "/api/.": false, "/api/./x": false, "/api//x": false, "//api/x": false,
 		"/api/%2e%2E/x": false, "/api/%2f": false, "/api/%5C": false, `/api/\x`: false, "/api/%": false,
+		"/api/a;b/c": true, "/api/..;/x": false, "/api/..;a=b/x": false, "/api/x/.;/y": false, "/api/;/x": false, "/api/;": false, "/api/x..;/y": true,
+		"/api/%252e%252e/x": false, "/api/%2525": false, "/api/%u002e/x": false, "/api/%2": false, "/api/%zz": false, "/api/%C3%a9": true,
 	} {
 		if got := pathAllowed(rule, []byte(path)); got != want {
 			t.Errorf("%q: %t", path, got)

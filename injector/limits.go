@@ -24,7 +24,6 @@ const (
 	openingWait    = 2 * time.Second        // silence after bytes that may yet become a request's first line; then they are relayed
 	sweepInterval  = time.Second            // resolution of all the limits below
 	acceptPause    = 50 * time.Millisecond  // after accept failed for want of file descriptors
-	warnEvery      = 10 * time.Second       // one warning of a kind
 	bytesPerSplice = 1 << 20                // moved by the kernel between two looks at the connection
 )
 
@@ -43,7 +42,7 @@ const (
 // field means its default. They are generous, because without us there would be
 // none: they only keep what is dead from staying for ever.
 type Limits struct {
-	Connections int           // open at once; one more is reset
+	Connections int           // open at once; one more is reset, so that the kernel must let in no more
 	Head        time.Duration // from the first byte of a request's head (of a connection's first one: from its first line) to its last; then 408
 	Decision    time.Duration // attribution, verification and token together; then token_unavailable
 	Dial        time.Duration // until an address has answered; then reset

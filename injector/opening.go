@@ -108,11 +108,11 @@ func (c *conn) hasDialled() bool {
 
 func (c *conn) isOver() bool { return c.ending.Load() }
 
-// awaitUpstream waits for the upstream, and meanwhile lets failover know which
-// host the client means.
+// awaitUpstream waits for the upstream, and meanwhile lets failover know where the
+// client wants to go.
 func (c *conn) awaitUpstream() error {
 	if !c.hasDialled() {
-		c.tellHost()
+		c.tellGoal()
 		<-c.dialled
 	}
 	if c.dialErr != nil {
@@ -121,14 +121,31 @@ func (c *conn) awaitUpstream() error {
 	return nil
 }
 
-func (c *conn) tellHost() {
+func (c *conn) tellGoal() {
 	if c.told {
 		return
 	}
 	c.told = true
-	if c.head.done && c.head.authority.host != "" {
-		c.hosts <- c.head.authority.host
+	if g := c.goal(); g.destination != nil {
+		c.goals <- g
 		return
 	}
-	close(c.hosts)
+	close(c.goals)
+}
+
+// goal returns where the first request goes, if its host is registered at the port of
+// the connection, or the zero goal. A caller that is not listed there, whose connect()
+// we took, would otherwise be the one that cannot fail over: so it may, but only to
+// what is known of the host anyway. Its words have nothing looked up, or else it could
+// have any number of names below a wildcard looked up.
+func (c *conn) goal() goal {
+	h, port := &c.head, c.flow.Original.Port()
+	if !h.done || h.form == authorityForm || h.form == foreignForm || h.authority.host == "" || h.authority.port != port {
+		return goal{}
+	}
+	d := c.caller.goesTo(h.authority, port)
+	if id := c.caller.identity; d != nil && id != nil && d.Lists(id.Name) {
+		return goal{d, h.authority.host, id.Name}
+	}
+	return goal{d, h.authority.host, ""}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -153,9 +154,9 @@ func dead(w *world, _ *Config) {
 		}
 		return w.connect(ctx)
 	}
-	w.addresses = func(host string) ([]netip.Addr, error) {
-		if host != "ledger.internal" && host != "elsewhere.internal" {
-			return nil, errors.New("no such host")
+	w.others = func(host string, addr netip.AddrPort) ([]netip.Addr, error) {
+		if host != "ledger.internal" || addr != original {
+			return nil, errByHand
 		}
 		return []netip.Addr{
 			original.Addr(), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("127.0.0.1"),
@@ -163,6 +164,8 @@ func dead(w *world, _ *Config) {
 		}, nil
 	}
 }
+
+var errByHand = errors.New("this is no address of the host")
 
 // hanging is dead with addresses that do not even refuse.
 func hanging(w *world, c *Config) {
@@ -185,7 +188,6 @@ func TestFailover(t *testing.T) {
 	}{
 		"dead":        {dead, "ledger.internal", true, workload.Injected},
 		"hanging":     {hanging, "ledger.internal", true, workload.Injected},
-		"unknown":     {dead, "elsewhere.internal", false, workload.NoDestination},
 		"stranger":    {both(dead, stranger), "ledger.internal", false, workload.NoIdentity},
 		"slow caller": {both(hanging, stranger), "ledger.internal", false, workload.NoIdentity},
 	} {
@@ -217,6 +219,87 @@ func TestFailover(t *testing.T) {
 				if a := to.Addr(); a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || to.Port() != original.Port() {
 					t.Errorf("dialled %v", to)
 				}
+			}
+		})
+	}
+}
+
+// TestFailoverLooksUpForListedCallersOnly: anybody else's failover asks for what is
+// known anyway, and has no name looked up.
+func TestFailoverLooksUpForListedCallersOnly(t *testing.T) {
+	unattributed := func(w *world, _ *Config) {
+		w.attribute = func(context.Context) (*workload.Process, error) { return nil, errors.New("no such process") }
+	}
+	unlisted := func(w *world, _ *Config) {
+		w.setPolicy(&policy{identity: billing, destinations: []*workload.Destination{ledger(foreign)}})
+	}
+	for name, c := range map[string]struct {
+		world func(*world, *Config)
+		want  string
+	}{
+		"listed":             {dead, billing.Name},
+		"identity elsewhere": {both(dead, unlisted), ""},
+		"stranger":           {both(dead, stranger), ""},
+		"not attributed":     {both(dead, unattributed), ""},
+		"tie":                {both(dead, tied(ledger(open))), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, c.world)
+			client := w.client()
+			client.send(get + "\r\n")
+			upstream := w.upstream()
+			if got := w.lookedUpFor.Load(); got == nil {
+				t.Error("nobody asked for other addresses")
+			} else if *got != c.want {
+				t.Errorf("looked up on the account of %q, want %q", *got, c.want)
+			}
+			client.close()
+			upstream.close()
+			eventually(t, "the connection ends", func() bool { return w.server.Open() == 0 })
+		})
+	}
+}
+
+// Where another address might answer, but is none that the registered destination
+// has for this connection: the client is reset, and nothing else is ever dialled.
+func TestNoFailoverElsewhere(t *testing.T) {
+	chosen := func(w *world, _ *Config) {
+		w.others = func(string, netip.AddrPort) ([]netip.Addr, error) { return nil, errByHand }
+	}
+	otherPort := func(w *world, _ *Config) {
+		d := ledger()
+		d.Ports = []uint16{8080}
+		w.setPolicy(&policy{identity: billing, destinations: []*workload.Destination{d}})
+	}
+	const elsewhere = "GET / HTTP/1.1\r\nHost: elsewhere.internal\r\n\r\n"
+	for name, c := range map[string]struct {
+		world   func(*world, *Config)
+		request string
+		reason  error
+	}{
+		"unregistered":               {dead, elsewhere, errDead},
+		"unregistered, slow":         {hanging, elsewhere, context.DeadlineExceeded},
+		"unregistered, of nobody":    {both(dead, stranger), elsewhere, errDead},
+		"an address of its choice":   {both(dead, chosen), get + "\r\n", errByHand},
+		"nobody's choice of address": {both(dead, both(stranger, chosen)), get + "\r\n", errByHand},
+		"registered at another port": {both(dead, otherPort), get + "\r\n", errDead},
+		"another port in Host":       {dead, "GET / HTTP/1.1\r\nHost: ledger.internal:8080\r\n\r\n", errDead},
+		"a tunnel's target":          {dead, "CONNECT ledger.internal:80 HTTP/1.1\r\nHost: ledger.internal:80\r\n\r\n", errDead},
+		"a proxy's foreign target":   {dead, "GET https://ledger.internal:80/ HTTP/1.1\r\nHost: ledger.internal\r\n\r\n", errDead},
+		"what a second one names":    {dead, elsewhere + get + "\r\n", errDead},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, c.world, func(_ *world, c *Config) { c.Limits.Dial = 2 * time.Second })
+			client := w.client()
+			client.send(c.request)
+			client.expectReset()
+			if u := w.use(workload.UpstreamFailed); !errors.Is(u.Reason, c.reason) {
+				t.Errorf("reason %v, want %v", u.Reason, c.reason)
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if !slices.Equal(w.dialled, []netip.AddrPort{original}) {
+				t.Errorf("dialled %v, want %v alone", w.dialled, original)
 			}
 		})
 	}

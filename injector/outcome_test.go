@@ -73,13 +73,16 @@ func TestOutcomes(t *testing.T) {
 		{"observed tie", tied(ledger(observe)), "GET / HTTP/1.1\r\n" + host, false, workload.Observed, nil},
 		{"observed and unverified", both(with(ledger(observe)), unverified), "GET / HTTP/1.1\r\n" + host, false, workload.Observed, nil},
 		{"not listed", with(ledger(foreign)), "GET / HTTP/1.1\r\n" + host, false, workload.NoIdentity, nil},
-		{"image gone", imageGone, "GET / HTTP/1.1\r\n" + host, false, workload.NoIdentity, errImageGone},
+		{"image gone, may pass", both(with(ledger(open)), imageGone), "GET / HTTP/1.1\r\n" + host, false, workload.TokenUnavailable, errImageGone},
+		{"image gone, observed", both(with(ledger(observe)), imageGone), "GET / HTTP/1.1\r\n" + host, false, workload.NoIdentity, errImageGone},
+		{"image gone, not listed", both(with(ledger(foreign)), imageGone), "GET / HTTP/1.1\r\n" + host, false, workload.NoIdentity, nil},
+		{"image gone, outside the rule", both(with(ledger(onlyPosts)), imageGone), "GET / HTTP/1.1\r\n" + host, false, workload.Untouched, nil},
 		{"no destination", nil, "GET / HTTP/1.1\r\nHost: elsewhere.internal\r\n", false, workload.NoDestination, nil},
 		{"no host", nil, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n", false, workload.NoDestination, nil},
 		{"empty host", nil, "GET / HTTP/1.1\r\nHost:\r\n", false, workload.NoDestination, nil},
 		{"tie at no destination", tied(ledger()), "GET / HTTP/1.1\r\nHost: elsewhere.internal\r\n", false, workload.NoDestination, nil},
 		{"tie that is not listed", tied(ledger(foreign)), "GET / HTTP/1.1\r\n" + host, false, workload.NoIdentity, nil},
-		{"tie of an image that is gone", both(tied(ledger()), imageGone), "GET / HTTP/1.1\r\n" + host, false, workload.NoIdentity, errImageGone},
+		{"tie of an image that is gone", both(tied(ledger(open)), imageGone), "GET / HTTP/1.1\r\n" + host, false, workload.TokenUnavailable, errImageGone},
 		{"TRACE", nil, "TRACE / HTTP/1.1\r\n" + host, false, workload.Untouched, nil},
 		{"TRACE in another case", nil, "Trace / HTTP/1.1\r\n" + host, false, workload.Untouched, nil},
 		{"TRACK", nil, "TRACK / HTTP/1.1\r\n" + host, false, workload.Untouched, nil},
@@ -141,6 +144,8 @@ func TestLocalAnswers(t *testing.T) {
 		{"tie", tied(ledger()), get + "\r\n", "503", workload.IdentityAmbiguous, "billing and reports"},
 		{"no token", noToken, get + "\r\n", "503", workload.TokenUnavailable, "https://ledger.internal"},
 		{"no token, large body", noToken, "POST / HTTP/1.1\r\nHost: ledger.internal\r\nContent-Length: 60000\r\n\r\n" + strings.Repeat("x", 60000), "503", workload.TokenUnavailable, "billing"},
+		{"image gone", imageGone, get + "\r\n", "503", workload.TokenUnavailable, "has exited"},
+		{"tie of an image that is gone", both(tied(ledger()), imageGone), get + "\r\n", "503", workload.TokenUnavailable, "has exited"},
 		{"refuse", with(ledger(refuse)), get + own + "\r\n", "403", workload.Refused, "existing_authorization"},
 		{"bad", nil, get + "X : y\r\n\r\n", "400", workload.BadRequest, "RFC 9112"},
 		{"unknown coding", nil, get + "Transfer-Encoding: gzip, chunked\r\n\r\n", "501", workload.BadRequest, "Transfer-Encoding"},
@@ -262,10 +267,9 @@ func TestExecutedProcessGetsNoFurtherToken(t *testing.T) {
 	w.use(workload.Injected)
 	w.gone.Store(true)
 	client.send(get + "\r\n")
-	upstream.expect(get + "\r\n")
-	upstream.send(ok)
-	client.expect(ok)
-	w.use(workload.NoIdentity)
+	client.expectProblem("503", workload.TokenUnavailable)
+	upstream.expectEnd()
+	w.use(workload.TokenUnavailable)
 }
 
 // The image may change while a token is being obtained.
@@ -279,10 +283,9 @@ func TestImageGoneWhileWaitingForToken(t *testing.T) {
 	})
 	client, upstream := w.pair()
 	client.send(get + "\r\n")
-	upstream.expect(get + "\r\n")
-	upstream.send(ok)
-	client.expect(ok)
-	if u := w.use(workload.NoIdentity); u.TokenID != "" || u.Audience != "" {
+	client.expectProblem("503", workload.TokenUnavailable)
+	upstream.expectEnd()
+	if u := w.use(workload.TokenUnavailable); u.TokenID != "" || u.Audience != "" {
 		t.Errorf("record %+v", u)
 	}
 }

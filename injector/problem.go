@@ -47,6 +47,13 @@ func problemToken(r token.Request, d *workload.Destination) *problem {
 			r.Identity, r.Audience, d.Name))
 }
 
+func problemUnsure(d *workload.Destination) *problem {
+	return newProblem(503, workload.TokenUnavailable, "Not known who made this connection",
+		fmt.Sprintf("Destination %s gets no request of its identities without a token (on_failure: closed), and the program that made this connection "+
+			"could not be looked at, or has exited or executed another one since. The cause is in the log of the lanyard agent on this host; "+
+			"a program that is replaced has to connect anew.", d.Name))
+}
+
 func problemRefused(d *workload.Destination) *problem {
 	return newProblem(403, workload.Refused, "The program sent its own credentials",
 		fmt.Sprintf("Destination %s refuses requests that carry their own Authorization (existing_authorization: refuse). "+

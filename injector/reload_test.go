@@ -32,7 +32,7 @@ func TestReloadAsksForNewFacts(t *testing.T) {
 	w := newWorld(t, func(w *world, cfg *Config) {
 		w.attribute = func(context.Context) (*workload.Process, error) {
 			attributed.Add(1)
-			p := &workload.Process{Image: image}
+			p := &workload.Process{Image: image, Executable: "/usr/local/bin/billing"}
 			if reloaded.Load() {
 				p.SHA256 = "ab12"
 			}

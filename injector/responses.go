@@ -168,7 +168,11 @@ func (c *conn) giveUp(ex *exchange, err error) error {
 		return io.EOF
 	case errors.As(err, &bad), err == errUnsolicited:
 		c.mode.CompareAndSwap(modeHTTP, modeBroken)
-		c.srv.warn(warnResponse, "a response cannot be framed; it is relayed to the end of its connection", "peer", c.peer.String(), "error", err)
+		identity := ""
+		if ex != nil {
+			identity = ex.use.Identity
+		}
+		c.warn(warnResponse, identity, "a response cannot be framed; it is relayed to the end of its connection", "peer", c.peer.String(), "error", err)
 		if err := in.move(whole); err != nil {
 			return err
 		}

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/lanyardhq/lanyard/internal/logbudget"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
@@ -21,11 +21,12 @@ type Config struct {
 	Policies  Policies
 	Tokens    Tokens
 	Verifier  Verifier
+	Servers   Servers
 	Dialer    Dialer
 	Verdicts  Verdicts
 	Recorder  Recorder
 	Log       *slog.Logger
-	Now       func() time.Time // the clock of records and log throttling
+	Now       func() time.Time // the clock of records and of the budget of warnings
 	Limits    Limits
 }
 
@@ -36,6 +37,7 @@ type Server struct {
 	policies  Policies
 	tokens    Tokens
 	verifier  Verifier
+	servers   Servers
 	dialer    Dialer
 	verdicts  Verdicts
 	recorder  Recorder
@@ -50,7 +52,7 @@ type Server struct {
 	ticks    atomic.Uint32 // sweeps so far
 	sweeping sync.Once
 	draining atomic.Bool
-	warnings [warnKinds]throttle
+	budget   *logbudget.Budget // of warnings
 
 	mu        sync.Mutex // guards what follows
 	listeners map[net.Listener]struct{}
@@ -65,7 +67,7 @@ func New(cfg Config) (*Server, error) {
 		missing bool
 	}{
 		{"Flows", cfg.Flows == nil}, {"Processes", cfg.Processes == nil}, {"Policies", cfg.Policies == nil},
-		{"Tokens", cfg.Tokens == nil}, {"Verifier", cfg.Verifier == nil}, {"Dialer", cfg.Dialer == nil},
+		{"Tokens", cfg.Tokens == nil}, {"Verifier", cfg.Verifier == nil}, {"Servers", cfg.Servers == nil}, {"Dialer", cfg.Dialer == nil},
 		{"Verdicts", cfg.Verdicts == nil}, {"Recorder", cfg.Recorder == nil}, {"Log", cfg.Log == nil}, {"Now", cfg.Now == nil},
 	} {
 		if part.missing {
@@ -74,8 +76,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		flows: cfg.Flows, processes: cfg.Processes, policies: cfg.Policies, tokens: cfg.Tokens,
-		verifier: cfg.Verifier, dialer: cfg.Dialer, verdicts: cfg.Verdicts, recorder: cfg.Recorder,
+		verifier: cfg.Verifier, servers: cfg.Servers, dialer: cfg.Dialer, verdicts: cfg.Verdicts, recorder: cfg.Recorder,
 		log: cfg.Log, now: cfg.Now, limits: cfg.Limits.withDefaults(),
+		budget:    logbudget.New(logbudget.Config{Now: cfg.Now}),
 		listeners: map[net.Listener]struct{}{},
 		conns:     map[*conn]struct{}{},
 	}
@@ -87,9 +90,6 @@ func New(cfg Config) (*Server, error) {
 // returns nil with ln closed. Connections outlive it; Shutdown ends them. It may
 // run for several listeners at once, which have to yield *net.TCPConn with
 // keep-alives on.
-//
-// A flow is looked up right after its connection was accepted, before the next
-// one is: whoever comes later from the same address and port cannot claim it.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if !s.track(ln) {
 		return ln.Close()
@@ -113,24 +113,30 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// accept claims the flow of a connection and has it served.
+// accept has a connection served with the flow that came with it. One that ended
+// while it waited is never read: its bytes are of somebody who is gone.
 func (s *Server) accept(accepted net.Conn) {
 	client, ok := accepted.(*net.TCPConn)
 	if !ok {
 		_ = accepted.Close()
 		return
 	}
-	from := peerOf(client)
-	flow, err := s.flows.Lookup(from)
-	if err != nil || flow.Kind != workload.FlowRedirected {
-		s.warn(warnNoFlow, "a connection was reset: the kernel redirected none from there", "from", from.String(), "error", err)
+	flow, err := s.flows.Lookup(client)
+	if err != nil {
+		s.warn(warnNoFlow, "a connection was reset: the kernel redirected none from there", "from", client.RemoteAddr().String(), "error", err)
+		reset(client)
+		return
+	}
+	if flow.Kind != workload.FlowRedirected || isDead(client) {
+		s.flows.Release(flow)
 		reset(client)
 		return
 	}
 	c := s.newConn(client, flow)
 	if !s.admit(c) {
-		s.warn(warnFull, "a connection was reset: too many are open, or the agent is ending", "image", flow.Image.String(), "limit", s.limits.Connections)
+		c.warn(warnFull, "", "a connection was reset: too many are open, or the agent is ending", "image", flow.Image.String(), "limit", s.limits.Connections)
 		c.cancel()
+		s.flows.Release(flow)
 		reset(client)
 	}
 }
@@ -150,7 +156,12 @@ func (s *Server) admit(c *conn) bool {
 	return true
 }
 
+// forget ends a connection. Its share is given back after it has left its place: whom the
+// kernel lets in for it finds that.
 func (s *Server) forget(c *conn) {
+	flow := c.flow
+	flow.Share = c.share
+	defer s.flows.Release(flow)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
@@ -243,15 +254,6 @@ func (s *Server) sweepUntilStopped() {
 func (s *Server) sweep() {
 	now, max := s.ticks.Add(1), s.limits.ages()
 	s.eachConn(func(c *conn) { c.sweep(now, max) })
-}
-
-func peerOf(c *net.TCPConn) netip.AddrPort {
-	addr, ok := c.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	ap := addr.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -3,12 +3,10 @@ package injector
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
-	"net/netip"
 	"os"
-	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -357,13 +355,6 @@ func TestWarningsAreThrottled(t *testing.T) {
 	if log := w.logged(); strings.Contains(log, theToken) || strings.Contains(log, "secret=1") {
 		t.Errorf("the log holds what it must not: %s", log)
 	}
-	var th throttle
-	now := time.Unix(1000, 0)
-	th.allow(now, warnEvery)
-	th.allow(now, warnEvery)
-	if n, ok := th.allow(now.Add(warnEvery), warnEvery); n != 1 || !ok {
-		t.Errorf("left out %d, %t", n, ok)
-	}
 }
 
 // The bytes of a head do not prolong its time; those of anything else do.
@@ -383,42 +374,54 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// Whoever connects later cannot claim the flow of an earlier connection: the
-// next accept waits for the look-up of the one before.
-func TestFlowsAreLookedUpInOrder(t *testing.T) {
-	var looking, together atomic.Int32
-	w := newWorld(t, func(w *world, c *Config) {
-		c.Flows = lookups(func(client netip.AddrPort) (workload.Flow, error) {
-			if looking.Add(1) > 1 {
-				together.Add(1)
-			}
-			defer looking.Add(-1)
-			runtime.Gosched()
-			return w.Lookup(client)
-		})
-	})
-	var all sync.WaitGroup
-	for range 50 {
-		all.Go(func() {
-			if c, err := net.Dial("tcp", w.front.Addr().String()); err == nil {
-				_ = c.Close()
-			}
-		})
+type lookups func(syscall.Conn) (workload.Flow, error)
+
+func (l lookups) Lookup(accepted syscall.Conn) (workload.Flow, error) { return l(accepted) }
+func (l lookups) Charge(f workload.Flow, _ string) workload.Share     { return f.Share }
+func (l lookups) Release(workload.Flow)                               {}
+
+// A connection that was reset while it waited to be accepted has bytes that could
+// still be read. They are of somebody who is gone.
+func TestDeadConnectionIsNotRead(t *testing.T) {
+	w := newWorld(t)
+	ln := listen(t)
+	dead, err := net.Dial("tcp", ln.Addr().String())
+	must(t, err)
+	_, err = dead.Write([]byte("GET / HTTP/1.1\r\nHost: ledger.internal\r\n\r\n"))
+	must(t, err)
+	must(t, dead.(*net.TCPConn).SetLinger(0))
+	must(t, dead.Close())
+	live, err := net.Dial("tcp", ln.Addr().String())
+	must(t, err)
+	defer live.Close()
+	served, ctx := make(chan error, 1), t.Context()
+	go func() { served <- w.server.Serve(ctx, ln) }()
+	_, err = live.Write([]byte("GET /live HTTP/1.1\r\nHost: ledger.internal\r\n\r\n"))
+	must(t, err)
+	upstream := <-w.accepted // of the live one: the dead one stood before it
+	defer upstream.Close()
+	first := make([]byte, len("GET /live"))
+	_, err = io.ReadFull(upstream, first)
+	must(t, err)
+	if string(first) != "GET /live" {
+		t.Errorf("the first request upstream began with %q", first)
 	}
-	all.Wait()
-	if n := together.Load(); n > 0 {
-		t.Errorf("%d look-ups ran beside another", n)
-	}
+	must(t, ln.Close())
+	must(t, <-served)
 }
 
-type lookups func(netip.AddrPort) (workload.Flow, error)
-
-func (l lookups) Lookup(client netip.AddrPort) (workload.Flow, error) { return l(client) }
+func TestTheKernelIsToldOfAnIdentity(t *testing.T) {
+	w := newWorld(t)
+	conn, err := net.Dial("tcp", w.front.Addr().String())
+	must(t, err)
+	defer conn.Close()
+	eventually(t, "the kernel is told", func() bool { name := w.identified.Load(); return name != nil && *name == billing.Name })
+}
 
 // A flow of another kind is none of ours.
 func TestForeignFlowIsReset(t *testing.T) {
 	w := newWorld(t, func(_ *world, c *Config) {
-		c.Flows = lookups(func(netip.AddrPort) (workload.Flow, error) {
+		c.Flows = lookups(func(syscall.Conn) (workload.Flow, error) {
 			return workload.Flow{Kind: workload.FlowLocalAPI}, nil
 		})
 	})

@@ -24,6 +24,12 @@ func wasReset(raw syscall.RawConn) bool {
 	return gone || err != nil
 }
 
+// isDead reports whether a connection had ended before it was accepted.
+func isDead(c *net.TCPConn) bool {
+	raw, err := c.SyscallConn()
+	return err != nil || wasReset(raw)
+}
+
 // sent returns how many bytes the peer of a connection has taken so far, and whether
 // more wait for it. A connection that is closed tells nothing.
 func sent(c *net.TCPConn) (acked uint64, waiting bool) {

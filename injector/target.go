@@ -92,8 +92,9 @@ func pathWithin(target []byte, offset uint32, from int) span {
 
 // pathAllowed reports whether a rule's paths, prefixes that end in "/" or exact
 // paths, hold this one. A path that a server may understand as another one (dot
-// segments, an encoded dot or slash, an empty segment, a backslash) is in no
-// rule that names paths.
+// segments, also with parameters behind them as Java's servers take them off, an
+// encoded dot, slash, backslash or percent sign, an empty segment, a backslash) is in
+// no rule that names paths.
 func pathAllowed(paths []string, path []byte) bool {
 	if len(paths) == 0 {
 		return true
@@ -122,7 +123,7 @@ func ambiguousPath(path []byte) bool {
 				return true
 			}
 		case '/':
-			if s := segment(path[i+1:]); s == "." || s == ".." || s == "" && i+1 < len(path) {
+			if isDotSegment(path[i+1:]) {
 				return true
 			}
 		}
@@ -130,24 +131,34 @@ func ambiguousPath(path []byte) bool {
 	return false
 }
 
-// segment returns "", "." or ".." where the path starts with that segment.
-func segment(rest []byte) string {
-	for _, s := range [...]string{"", ".", ".."} {
-		if len(rest) >= len(s) && string(rest[:len(s)]) == s && (len(rest) == len(s) || rest[len(s)] == '/') {
-			return s
-		}
+// isDotSegment reports whether the path goes on with a segment that is "", "." or
+// "..", with parameters behind it or not. The path's own end is none.
+func isDotSegment(rest []byte) bool {
+	if len(rest) == 0 {
+		return false
 	}
-	return "other"
-}
-
-// encodesSeparator looks for 2e, 2f, 5c after a percent sign.
-func encodesSeparator(hex []byte) bool {
-	if len(hex) < 2 {
-		return true
+	end := bytes.IndexAny(rest, "/;")
+	if end < 0 {
+		end = len(rest)
 	}
-	switch string([]byte{hex[0], hex[1] | 0x20}) {
-	case "2e", "2f", "5c":
+	switch string(rest[:end]) {
+	case "", ".", "..":
 		return true
 	}
 	return false
 }
+
+// encodesSeparator looks for 2e, 2f, 5c after a percent sign, for 25, which a server
+// that decodes twice takes for another percent sign, and for what encodes nothing.
+func encodesSeparator(hex []byte) bool {
+	if len(hex) < 2 || !isHex(hex[0]) || !isHex(hex[1]) {
+		return true
+	}
+	switch string([]byte{hex[0], hex[1] | 0x20}) {
+	case "2e", "2f", "5c", "25":
+		return true
+	}
+	return false
+}
+
+func isHex(c byte) bool { return digit(c) || c|0x20 >= 'a' && c|0x20 <= 'f' }

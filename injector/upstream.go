@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
 var errNoAnswer = errors.New("no address of the destination answers")
@@ -19,31 +21,46 @@ type attempt struct {
 	err  error
 }
 
+// goal is a host of a registered destination.
+type goal struct {
+	destination *workload.Destination
+	host        string
+	identity    string // whose look-ups it may take; if empty, it takes none
+}
+
+// found is what is known of a goal's other addresses.
+type found struct {
+	addrs []netip.Addr
+	err   error
+}
+
 // race connects to where the client wanted to go, and if that address fails or
-// is slow, to the other addresses of the host that the client's first request
-// names: connect() has succeeded for the client already, so that it cannot fail
-// over by itself. It is happy eyeballs (RFC 8305) with a head start for the
-// address that the client chose.
+// is slow, to other addresses of the registered destination that the client's
+// first request names: connect() has succeeded for the client already, so that it
+// cannot fail over by itself. It is happy eyeballs (RFC 8305) with a head start
+// for the address that the client chose. A host that is not registered, or an
+// address that is not that host's, leads nowhere else.
 type race struct {
 	c        *conn
 	results  chan attempt
-	resolved chan []netip.Addr
+	resolved chan found
 	running  int
 	firstErr error
+	whyNot   error // there is no other address
 
-	hosts <-chan string // yields the host once it is known, or is closed
-	host  string
+	goals <-chan goal // yields the goal once it is known, or is closed
+	goal  goal
 	next  []netip.AddrPort // still to be tried
 
 	slow     bool // the address tried last had its time, or failed
-	answered bool // the look-up of the host is over
+	answered bool // the look-up of the goal is over
 	asking   bool // it has begun
 }
 
 // connect returns the first connection that is established.
 func (c *conn) connect(ctx context.Context) (*net.TCPConn, netip.AddrPort, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.srv.limits.Dial)
-	r := &race{c: c, results: make(chan attempt), resolved: make(chan []netip.Addr, 1), hosts: c.hosts}
+	r := &race{c: c, results: make(chan attempt), resolved: make(chan found, 1), goals: c.goals}
 	defer r.abandon(cancel)
 	r.dial(ctx, c.flow.Original)
 	step := time.NewTimer(fallbackDelay)
@@ -57,15 +74,15 @@ func (c *conn) connect(ctx context.Context) (*net.TCPConn, netip.AddrPort, error
 			}
 			r.lost(a)
 			step.Reset(failoverWait)
-		case host, ok := <-r.hosts:
-			r.hosts, r.host = nil, host
-			r.answered = r.answered || !ok || host == ""
-		case addrs := <-r.resolved:
-			r.answered = true
-			r.next = alternatives(c.flow.Original, addrs)
+		case goal, ok := <-r.goals:
+			r.goals, r.goal = nil, goal
+			r.answered = r.answered || !ok
+		case f := <-r.resolved:
+			r.answered, r.whyNot = true, f.err
+			r.next = alternatives(c.flow.Original, f.addrs)
 		case <-step.C:
 			r.slow = true
-			if r.running == 0 && r.host == "" {
+			if r.running == 0 && r.goal.destination == nil {
 				r.answered = true // its client had its time to say whom it wants
 			}
 		case <-ctx.Done():
@@ -85,7 +102,7 @@ func (r *race) advance(ctx context.Context) bool {
 	if !r.slow {
 		return false
 	}
-	if r.host != "" && !r.asking {
+	if r.goal.destination != nil && !r.asking {
 		r.asking = true
 		r.resolve(ctx)
 	}
@@ -108,11 +125,8 @@ func (r *race) dial(ctx context.Context, to netip.AddrPort) {
 
 func (r *race) resolve(ctx context.Context) {
 	r.c.srv.tasks.Go(func() {
-		addrs, err := r.c.srv.verifier.Addresses(ctx, r.host)
-		if err != nil {
-			r.c.srv.log.Debug("resolve for failover", "host", r.host, "error", err)
-		}
-		r.resolved <- addrs
+		addrs, err := r.c.srv.verifier.Alternatives(ctx, r.goal.identity, r.goal.destination, r.goal.host, r.c.flow.Original)
+		r.resolved <- found{addrs, err}
 	})
 }
 
@@ -126,6 +140,9 @@ func (r *race) lost(a attempt) {
 func (r *race) fail(err error) error {
 	if r.firstErr != nil {
 		err = r.firstErr
+	}
+	if r.whyNot != nil {
+		return fmt.Errorf("dial %v: %w (and no other address: %w)", r.c.flow.Original, err, r.whyNot)
 	}
 	return fmt.Errorf("dial %v: %w", r.c.flow.Original, err)
 }
@@ -186,4 +203,13 @@ func scope(a netip.Addr) addressScope {
 		return scopeNobody
 	}
 	return scopeGlobal
+}
+
+// localOf is our own end of an upstream connection.
+func localOf(c *net.TCPConn) netip.AddrPort {
+	addr, ok := c.LocalAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return addr.AddrPort()
 }

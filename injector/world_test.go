@@ -53,9 +53,15 @@ type policy struct {
 	err          error
 	destinations []*workload.Destination
 	any          *workload.Destination // for every host
+	byKernel     bool                  // what the kernel says of a process is enough to identify it
 }
 
-func (p *policy) Identify(*workload.Process) (*workload.Identity, error) { return p.identity, p.err }
+func (p *policy) Identify(process *workload.Process) (*workload.Identity, error) {
+	if process.Executable == "" && !p.byKernel {
+		return nil, nil
+	}
+	return p.identity, p.err
+}
 
 func (p *policy) Destination(host string, port uint16) *workload.Destination {
 	if p.any != nil {
@@ -81,18 +87,29 @@ type world struct {
 	policies  atomic.Pointer[policy]
 	gone      atomic.Bool // the image is not current any more
 	noFlow    atomic.Bool
+	uid       atomic.Uint32 // of callers
+	unknown   atomic.Bool   // callers cannot be attributed any more
+	known     atomic.Bool   // the kernel knows that they have an identity
 	attribute func(context.Context) (*workload.Process, error)
 	getToken  func(context.Context, token.Request) (token.Token, error)
 	verify    func(host string, addr netip.AddrPort) error
-	addresses func(host string) ([]netip.Addr, error)
+	servedBy  func(local, remote netip.AddrPort) error
+	others    func(host string, addr netip.AddrPort) ([]netip.Addr, error)
 	dial      func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error)
 
 	uses       chan telemetry.Use
 	bystanders atomic.Int32
-	rejected   atomic.Int32
-	mu         sync.Mutex
-	dialled    []netip.AddrPort
-	log        strings.Builder
+	identified atomic.Pointer[string]
+	claimed    atomic.Int32 // flows given out and not given back
+	charged    atomic.Pointer[string]
+	released   atomic.Pointer[workload.Share]
+	// heldAtRelease is how many connections the injector held when one was given back.
+	heldAtRelease atomic.Int32
+	rejected      atomic.Int32
+	lookedUpFor   atomic.Pointer[string] // the identity on whose account other addresses were asked for
+	mu            sync.Mutex
+	dialled       []netip.AddrPort
+	log           strings.Builder
 }
 
 // newWorld starts an injector in a world where the caller is billing and its
@@ -109,7 +126,8 @@ func newWorld(t testing.TB, changes ...func(*world, *Config)) *world {
 	}
 	w.getToken = func(context.Context, token.Request) (token.Token, error) { return tok, nil }
 	w.verify = func(string, netip.AddrPort) error { return nil }
-	w.addresses = func(string) ([]netip.Addr, error) { return nil, errors.New("no such host") }
+	w.servedBy = func(_, _ netip.AddrPort) error { return errors.New("asked without a reason") }
+	w.others = func(string, netip.AddrPort) ([]netip.Addr, error) { return nil, errors.New("no such host") }
 	w.dial = func(ctx context.Context, _ netip.AddrPort) (*net.TCPConn, error) { return w.connect(ctx) }
 
 	w.back = listen(t)
@@ -124,7 +142,7 @@ func newWorld(t testing.TB, changes ...func(*world, *Config)) *world {
 		}
 	}()
 	cfg := Config{
-		Flows: w, Processes: w, Policies: policySource{w}, Tokens: w, Verifier: w, Dialer: w, Verdicts: w, Recorder: w,
+		Flows: w, Processes: w, Policies: policySource{w}, Tokens: w, Verifier: w, Servers: w, Dialer: w, Verdicts: w, Recorder: w,
 		Log: slog.New(slog.NewTextHandler(w, nil)), Now: time.Now,
 	}
 	for _, change := range changes {
@@ -146,6 +164,9 @@ func newWorld(t testing.TB, changes ...func(*world, *Config)) *world {
 			t.Errorf("shutdown: %v", err)
 		}
 		must(t, <-served)
+		if n := w.claimed.Load(); n != 0 {
+			t.Errorf("of the flows that were looked up, %d more were not released than were", n)
+		}
 		eventually(t, "all goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines })
 		eventually(t, "all sockets are closed", func() bool { return openSockets(t) <= sockets })
 	})
@@ -168,14 +189,30 @@ func (w *world) connect(ctx context.Context) (*net.TCPConn, error) {
 	return c.(*net.TCPConn), nil
 }
 
-func (w *world) Lookup(client netip.AddrPort) (workload.Flow, error) {
+func (w *world) Lookup(accepted syscall.Conn) (workload.Flow, error) {
 	if w.noFlow.Load() {
 		return workload.Flow{}, workload.ErrNoFlow
 	}
-	return workload.Flow{Kind: workload.FlowRedirected, Image: image, Client: client, Original: original}, nil
+	client := accepted.(*net.TCPConn).RemoteAddr().(*net.TCPAddr).AddrPort()
+	w.claimed.Add(1)
+	return workload.Flow{Kind: workload.FlowRedirected, Image: image, UID: w.uid.Load(), PlaceID: uint64(w.uid.Load()), Known: w.known.Load(), Client: client, Original: original}, nil
+}
+
+func (w *world) Charge(_ workload.Flow, identity string) workload.Share {
+	w.charged.Store(&identity)
+	return chargedShare
+}
+
+func (w *world) Release(f workload.Flow) {
+	w.released.Store(&f.Share)
+	w.heldAtRelease.Store(int32(w.server.Open()))
+	w.claimed.Add(-1)
 }
 
 func (w *world) Attribute(ctx context.Context, _ workload.Flow) (*workload.Process, error) {
+	if w.unknown.Load() {
+		return nil, errors.New("no such process")
+	}
 	return w.attribute(ctx)
 }
 func (w *world) Current(i workload.Image) bool { return i == image && !w.gone.Load() }
@@ -186,8 +223,15 @@ func (w *world) Rejected(token.Request, token.Token) { w.rejected.Add(1) }
 func (w *world) Verify(_ context.Context, _ *workload.Destination, host string, addr netip.AddrPort) error {
 	return w.verify(host, addr)
 }
-func (w *world) Addresses(_ context.Context, host string) ([]netip.Addr, error) {
-	return w.addresses(host)
+func (w *world) Alternatives(_ context.Context, identity string, d *workload.Destination, host string, addr netip.AddrPort) ([]netip.Addr, error) {
+	if d == nil {
+		w.t.Errorf("asked for other addresses of %s, which is not registered", host)
+	}
+	w.lookedUpFor.Store(&identity)
+	return w.others(host, addr)
+}
+func (w *world) ServedBy(_ context.Context, _ workload.Flow, _ workload.Selector, local, remote netip.AddrPort) error {
+	return w.servedBy(local, remote)
 }
 func (w *world) Dial(ctx context.Context, _ workload.Flow, to netip.AddrPort) (*net.TCPConn, error) {
 	w.mu.Lock()
@@ -195,8 +239,9 @@ func (w *world) Dial(ctx context.Context, _ workload.Flow, to netip.AddrPort) (*
 	w.mu.Unlock()
 	return w.dial(ctx, to)
 }
-func (w *world) Bystander(workload.Flow) { w.bystanders.Add(1) }
-func (w *world) Use(u telemetry.Use)     { w.uses <- u }
+func (w *world) Bystander(workload.Flow)                 { w.bystanders.Add(1) }
+func (w *world) Identified(_ workload.Flow, name string) { w.identified.Store(&name) }
+func (w *world) Use(u telemetry.Use)                     { w.uses <- u }
 
 // policySource has a Current of another type than Processes.
 type policySource struct{ w *world }

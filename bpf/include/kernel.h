@@ -15,6 +15,8 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_STREAM 1
+#define IPPROTO_TCP 6
+#define IPPROTO_MPTCP 262
 
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Wpadded"
@@ -34,6 +36,10 @@ typedef struct {
 	__u32 val;
 } kgid_t;
 
+struct tcp_sock {
+	__u32 write_seq;
+};
+
 struct cred {
 	kuid_t euid;
 	kgid_t egid;
@@ -52,8 +58,47 @@ struct path {
 	struct dentry *dentry;
 };
 
+struct super_block {
+	__u32 s_dev;
+};
+
+struct timespec64 {
+	__s64 tv_sec;
+	long tv_nsec;
+};
+
+/* The change time has had three forms: one structure, the same renamed in 6.6,
+ * and two fields since 6.11. */
+struct inode {
+	struct super_block *i_sb;
+	unsigned long i_ino;
+	__s64 i_size;
+	__u32 i_generation;
+	__u32 i_nlink;
+	__s64 i_ctime_sec;
+	__u32 i_ctime_nsec;
+};
+
+struct inode___6_6 {
+	struct timespec64 __i_ctime;
+};
+
+struct inode___5_15 {
+	struct timespec64 i_ctime;
+};
+
 struct file {
 	struct path f_path;
+	struct inode *f_inode;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
 };
 
 struct mm_struct {
@@ -62,6 +107,25 @@ struct mm_struct {
 
 struct signal_struct {
 	atomic_t live;
+};
+
+struct kernfs_node {
+	__u64 id;
+	const char *name;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup_subsys_state *parent;
+};
+
+/* A cgroup begins with its state, by whose parents one climbs. */
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
 };
 
 struct task_struct {
@@ -73,6 +137,8 @@ struct task_struct {
 	struct mm_struct *mm;
 	const struct cred *cred;
 	struct signal_struct *signal;
+	struct css_set *cgroups;
+	struct files_struct *files;
 };
 
 #pragma clang attribute pop

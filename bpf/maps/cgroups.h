@@ -1,7 +1,8 @@
 //go:build ignore
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
-/* Cgroup id: the identities that accept it. User space fills it as it meets
- * cgroups; one that is not here may be anything, so its callers are candidates. */
+/* What is known of a cgroup, by id: found out by the programs when they meet it,
+ * and better by user space where an identity has a pattern. What is pushed out is
+ * found out again. */
 #pragma once
 #include "include/abi.h"
 
@@ -9,5 +10,5 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, __u64);
-	__type(value, __u64);
+	__type(value, struct cgroup_facts);
 } cgroups SEC(".maps");

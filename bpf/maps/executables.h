@@ -7,6 +7,6 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
-	__uint(key_size, EXECUTABLE_NAME_SIZE);
+	__uint(key_size, NAME_SIZE);
 	__type(value, __u64);
 } executables SEC(".maps");

@@ -10,3 +10,13 @@ struct {
 	__type(key, int);
 	__type(value, struct socket);
 } sockets SEC(".maps");
+
+/* Ends what an earlier connect() left on a socket. That it may be tied to a device goes
+ * on. */
+static __always_inline void forget_connection(struct socket *state)
+{
+	enum socket_mark tied = state->marks & SOCKET_TIED;
+
+	__builtin_memset(state, 0, sizeof(*state));
+	state->marks = tied;
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -157,6 +158,10 @@ func verifyActivity(command *cobra.Command, client *admin.Client, output *output
 	}
 	return output.print(command.OutOrStdout(), chain, func(w io.Writer) {
 		fmt.Fprintf(w, "intact\tevents %d to %d\n", chain.First, chain.Last)
-		fmt.Fprintf(w, "hash\t%s\n", chain.Hash)
+		for _, c := range chain.Classes {
+			if c.Last > 0 {
+				fmt.Fprintf(w, "%s\tevents %d to %d\t%s\n", cmp.Or(c.Class, "before classes"), c.First, c.Last, c.Hash)
+			}
+		}
 	})
 }

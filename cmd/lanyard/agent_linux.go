@@ -32,10 +32,15 @@ func newAgentCommand() *cobra.Command {
 			"finish and removes everything from the kernel.",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
+			// First of all, since SIGHUP ends a process that does not ask for it: one that
+			// comes during the start is answered after it.
+			reload := make(chan os.Signal, 1)
+			signal.Notify(reload, syscall.SIGHUP)
+			defer signal.Stop(reload)
 			if err := readAgentSettings(command, &settings); err != nil {
 				return usageError{err}
 			}
-			return runAgent(command.Context(), settings, command.ErrOrStderr())
+			return runAgent(command.Context(), settings, command.ErrOrStderr(), reload)
 		},
 	}
 	bindAgentSettings(command)
@@ -52,6 +57,7 @@ func agentFlags() []struct{ flag, variable, usage string } {
 		{"metrics", "LANYARD_METRICS", "address of metrics and health, or off"},
 		{"operator-base", "LANYARD_OPERATOR_BASE", "base of the operator, ending in /operator"},
 		{"authority-url", "LANYARD_AUTHORITY_URL", "where the authority is"},
+		{"issuer", "LANYARD_ISSUER", "who tokens must be from; default is the operator that enrols, or a URL that its base lies below"},
 		{"ca-file", "LANYARD_CA_FILE", "PEM file of the CAs to trust instead of the system's"},
 		{"key-max-age", "LANYARD_KEY_MAX_AGE", "how old a workload's key becomes before it is renewed; 0 is for ever"},
 		{"cgroup", "LANYARD_CGROUP", "folder of the cgroup to attach to; default is the whole host"},
@@ -110,7 +116,7 @@ func makeAbsolute(environment map[string]string, names ...string) error {
 	return nil
 }
 
-func runAgent(ctx context.Context, settings agent.Settings, stderr io.Writer) error {
+func runAgent(ctx context.Context, settings agent.Settings, stderr io.Writer, reload <-chan os.Signal) error {
 	logger, err := telemetry.NewLogger(stderr, settings.LogLevel, settings.LogFormat)
 	if err != nil {
 		return usageError{err}
@@ -119,10 +125,6 @@ func runAgent(ctx context.Context, settings agent.Settings, stderr io.Writer) er
 	if err != nil {
 		return usageError{err}
 	}
-	reload := make(chan os.Signal, 1)
-	signal.Notify(reload, syscall.SIGHUP)
-	defer signal.Stop(reload)
-
 	err = serveAgent(ctx, agent.Options{Settings: settings, Logger: logger, Recorder: recorder}, reload)
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushLimit)
 	defer cancel()

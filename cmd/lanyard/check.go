@@ -3,15 +3,20 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/caarlos0/env/v11"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/lanyardhq/lanyard/agent"
 	"github.com/lanyardhq/lanyard/internal/attribution"
@@ -28,6 +33,9 @@ func (e invalidConfig) Unwrap() error { return e.error }
 
 // Is makes it count as a matter of settings.
 func (invalidConfig) Is(target error) bool { return target == errSettings }
+
+// systemdRuns exists where systemd is the init system: sd_booted(3).
+const systemdRuns = "/run/systemd/system"
 
 // checkResult is what lanyard check shows.
 type checkResult struct {
@@ -97,13 +105,80 @@ func runCheck(ctx context.Context, file string, output *outputFlag, out io.Write
 	for _, w := range warnings {
 		result.Warnings = append(result.Warnings, checkFinding{w.Line, w.Column, w.Reason})
 	}
-	for _, reason := range check.Programs(config.Policy) {
+	for _, reason := range slices.Concat(check.Programs(config.Policy), check.Doubts(config.Policy, namesOf),
+		check.Unreachable(config.Policy, neededServers(setVariables(os.Environ())))) {
 		result.warn(reason)
 	}
-	if err := result.scan(ctx, config.Policy); err != nil {
+	cgroup2, err := attribution.FindCgroup2("/proc")
+	if err != nil {
+		result.warn(fmt.Sprintf("no cgroup and no systemd unit of a process is known: %v", err))
+		cgroup2 = ""
+	}
+	for _, reason := range append(ticketWarnings(config), placeWarnings(config.Policy, cgroup2)...) {
+		result.warn(reason)
+	}
+	wrong := result.lookAtServers(ctx, config.Policy, cgroup2)
+	if err := result.scan(ctx, config.Policy, cgroup2); err != nil {
 		return fmt.Errorf("check configuration: %w", err)
 	}
+	if len(wrong) > 0 {
+		result.Valid = false
+		return errors.Join(output.print(out, result, func(io.Writer) {}), invalidConfig{errors.New(strings.Join(wrong, "\n"))})
+	}
 	return output.print(out, result, result.print)
+}
+
+// ticketWarnings looks at the tickets of identities that the agent of this host, by our
+// environment, has not enrolled.
+func ticketWarnings(config *agent.Config) []string {
+	settings, err := agent.ReadSettings(setVariables(os.Environ()))
+	if err != nil {
+		return []string{fmt.Sprintf("tickets are not looked at: %v", err)}
+	}
+	files := make(map[string]string, len(config.Operators))
+	for identity, source := range config.Operators {
+		files[identity] = source.TicketFile
+	}
+	return check.Tickets(files, func(identity string) bool { return agent.MayBeEnrolled(settings.StateDir, identity) })
+}
+
+// placeWarnings looks for the cgroups and units that have to serve destinations.
+func placeWarnings(policy *registry.Policy, cgroup2 string) []string {
+	isCgroup := func(path string) bool {
+		info, err := os.Stat(filepath.Join(cgroup2, path))
+		return cgroup2 == "" || err == nil && info.IsDir()
+	}
+	_, err := os.Stat(systemdRuns)
+	return check.Places(policy, isCgroup, err == nil)
+}
+
+// namesOf counts the names (hard links) of the file at a path, 0 where there is none.
+func namesOf(path string) uint64 {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0
+	}
+	return uint64(st.Nlink)
+}
+
+// neededServers are the servers that this host depends on, by the environment.
+func neededServers(environment map[string]string) []check.Server {
+	var servers []check.Server
+	add := func(what, url string) {
+		if s, ok := check.ServerAt(what, url); ok {
+			servers = append(servers, s)
+		}
+	}
+	if host := environment["KUBERNETES_SERVICE_HOST"]; host != "" {
+		add("the API server of Kubernetes", "https://"+net.JoinHostPort(host, cmp.Or(environment["KUBERNETES_SERVICE_PORT"], "443")))
+	}
+	if settings, err := agent.ReadSettings(environment); err == nil {
+		add("the authority", settings.AuthorityURL)
+		if settings.OperatorBase != settings.AuthorityURL+"/operator" {
+			add("the operator base", settings.OperatorBase)
+		}
+	}
+	return servers
 }
 
 func (r *checkResult) warn(reason string) {
@@ -121,14 +196,9 @@ func (r *checkResult) fail(err error) {
 }
 
 // scan looks at the running processes.
-func (r *checkResult) scan(ctx context.Context, policy *registry.Policy) (err error) {
-	cgroup2, err := attribution.FindCgroup2("/proc")
-	if err != nil {
-		r.warn(fmt.Sprintf("no cgroup and no systemd unit of a process is known: %v", err))
-		cgroup2 = ""
-	}
+func (r *checkResult) scan(ctx context.Context, policy *registry.Policy, cgroup2 string) (err error) {
 	reader, err := attribution.NewReader(attribution.ReaderConfig{
-		Proc: "/proc", Root: "/", Cgroup2: cgroup2, Names: attribution.HostAccounts{},
+		Proc: "/proc", Root: "/", Cgroup2: cgroup2, Names: attribution.NewHostNames(),
 	})
 	if err != nil {
 		return err

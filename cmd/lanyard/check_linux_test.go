@@ -5,11 +5,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/lanyardhq/lanyard/internal/check"
 )
 
 // TestCheck runs the scripts of lanyard check. In them lanyard runs in this
@@ -73,4 +76,22 @@ func scriptStarted(ts *testscript.TestScript, _ bool, args []string) {
 		_ = cmd.Wait()
 	})
 	ts.Setenv(args[0], strconv.Itoa(cmd.Process.Pid))
+}
+
+func TestServersThatAHostNeeds(t *testing.T) {
+	got := neededServers(map[string]string{
+		"KUBERNETES_SERVICE_HOST": "fd00::1", "LANYARD_AUTHORITY_URL": "https://authority.test", "LANYARD_OPERATOR_BASE": "http://10.0.0.7:9000/x",
+	})
+	want := []check.Server{
+		{What: "the API server of Kubernetes", Host: "fd00::1", Port: 443},
+		{What: "the authority", Host: "authority.test", Port: 443}, {What: "the operator base", Host: "10.0.0.7", Port: 9000},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	got = neededServers(map[string]string{"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "6443"})
+	want = []check.Server{{What: "the API server of Kubernetes", Host: "10.96.0.1", Port: 6443}, {What: "the authority", Host: "127.0.0.1", Port: 8700}}
+	if !slices.Equal(got, want) {
+		t.Errorf("by default: got %+v, want %+v", got, want)
+	}
 }

@@ -22,7 +22,7 @@ import (
 )
 
 // runSettings are the process settings of lanyard run. Its flags and the MIM_*
-// variables are those of the first seed.
+// variables are those of the operator protocol's own client.
 type runSettings struct {
 	InviteCode      string        `env:"LANYARD_INVITE_CODE" flag:"invite-code" usage:"ticket to enrol with, at the first run; other users can read a command line, but not this variable"`
 	Dir             string        `env:"LANYARD_STATE_DIR" flag:"dir" usage:"folder of identity and state; another folder is another identity"`
@@ -32,6 +32,7 @@ type runSettings struct {
 	OperatorBase    string        `env:"LANYARD_OPERATOR_BASE" flag:"operator-base" usage:"base of the operator, ending in /operator; also MIM_OPERATOR_BASE"`
 	MIMOperatorBase string        `env:"MIM_OPERATOR_BASE"`
 	AuthorityURL    string        `env:"LANYARD_AUTHORITY_URL" flag:"authority-url" usage:"where the authority is" envDefault:"http://127.0.0.1:8700"`
+	Issuer          string        `env:"LANYARD_ISSUER" flag:"issuer" usage:"who tokens must be from; default is the operator that enrols, or a URL that its base lies below"`
 	CAFile          string        `env:"LANYARD_CA_FILE" flag:"ca-file" usage:"PEM file of the CAs to trust instead of the system's"`
 	AllowInsecure   bool          `env:"LANYARD_ALLOW_INSECURE" flag:"allow-insecure" usage:"speak http to an operator on another machine"`
 	KeyMaxAge       time.Duration `env:"LANYARD_KEY_MAX_AGE" flag:"key-max-age" usage:"how old the workload's key becomes before it is renewed; 0 is for ever" envDefault:"720h"`
@@ -119,7 +120,7 @@ func (s *runSettings) config(stderr io.Writer) (client.Config, error) {
 	config := operator.Config{
 		Host:     host,
 		Base:     operator.ChooseBase(s.AuthorityURL, s.OperatorBase, s.MIMOperatorBase),
-		StateDir: dir, CAFile: s.CAFile, AllowInsecure: s.AllowInsecure,
+		StateDir: dir, Issuer: s.Issuer, CAFile: s.CAFile, AllowInsecure: s.AllowInsecure,
 	}
 	if s.InviteCode != "" {
 		if config.Ticket, err = operator.NewTicket(s.InviteCode); err != nil {

@@ -28,10 +28,10 @@ func newTicketCommand() *cobra.Command {
 
 func newTicketCreateCommand() *cobra.Command {
 	var spec resource.TicketSpec
-	var expiresIn, workloadTTL time.Duration
+	var expiresIn, workloadTTL, maxTokenTTL time.Duration
 	command := newAdminCommand("create", "Make a ticket and show its secret, this once", 0,
 		func(command *cobra.Command, client *admin.Client, _ []string, output *outputFlag) error {
-			if expiresIn < 0 || workloadTTL < 0 {
+			if expiresIn < 0 || workloadTTL < 0 || maxTokenTTL < 0 {
 				return usageError{fmt.Errorf("make ticket: a duration is negative")}
 			}
 			if expiresIn > 0 {
@@ -40,6 +40,9 @@ func newTicketCreateCommand() *cobra.Command {
 			}
 			if workloadTTL > 0 {
 				spec.WorkloadTTL = workloadTTL.String()
+			}
+			if maxTokenTTL > 0 {
+				spec.MaxTokenTTL = maxTokenTTL.String()
 			}
 			ticket, err := client.CreateTicket(command.Context(), spec)
 			if err != nil {
@@ -51,6 +54,7 @@ func newTicketCreateCommand() *cobra.Command {
 	flags.StringVar(&spec.Description, "description", "", "what the ticket is for")
 	flags.DurationVar(&expiresIn, "expires-in", 0, "how long the ticket, and what it enrols, is good for (default: for ever)")
 	flags.DurationVar(&workloadTTL, "workload-ttl", 0, "how long an enrolled workload is good for (default: for ever)")
+	flags.DurationVar(&maxTokenTTL, "max-token-ttl", 0, "how long an ID token lives at most (default: as the authority allows)")
 	flags.Int64Var(&spec.MaxUses, "max-uses", 0, "how many workloads it may enrol (default: any number)")
 	flags.StringArrayVar(&spec.Tags, "tag", nil, "tag of the workloads; may be repeated")
 	flags.StringVar(&spec.Role, "role", resource.RoleWorkload, "workload, orchestrator or agent")
@@ -163,6 +167,7 @@ func printTicket(w io.Writer, t resource.Ticket) {
 	fmt.Fprintf(w, "uses\t%s\n", uses(t))
 	fmt.Fprintf(w, "expires\t%s\n", expiry(t))
 	fmt.Fprintf(w, "workload ttl\t%s\n", cmp.Or(t.Spec.WorkloadTTL, "for ever"))
+	fmt.Fprintf(w, "longest token\t%s\n", cmp.Or(t.Spec.MaxTokenTTL, "as the authority allows"))
 	fmt.Fprintf(w, "tags\t%s\n", cmp.Or(strings.Join(t.Spec.Tags, " "), "none"))
 	fmt.Fprintf(w, "audiences\t%s\n", cmp.Or(strings.Join(t.Spec.Audiences, " "), "any"))
 	fmt.Fprintf(w, "networks\t%s\n", cmp.Or(strings.Join(t.Spec.Networks, " "), "any source"))

@@ -7,8 +7,9 @@ import (
 	"strconv"
 )
 
-// HostAccounts finds users and groups in this host's /etc/passwd and /etc/group.
-// Accounts that only a name service knows are written as numbers.
+// HostAccounts finds the numbers of users and groups in this host's /etc/passwd
+// and /etc/group. Accounts that only a name service knows are written as numbers.
+// It reads the files at each call; HostNames finds names, and remembers.
 type HostAccounts struct{}
 
 // UserID returns the number of a user.
@@ -33,24 +34,6 @@ func (HostAccounts) GroupID(name string) (uint32, error) {
 		return 0, fmt.Errorf("look up group %q: %w", name, err)
 	}
 	return parseID(g.Gid)
-}
-
-// UserName returns the name of a user, or "" where it has none.
-func (HostAccounts) UserName(id uint32) string {
-	u, err := user.LookupId(strconv.FormatUint(uint64(id), 10))
-	if err != nil {
-		return ""
-	}
-	return u.Username
-}
-
-// GroupName returns the name of a group, or "" where it has none.
-func (HostAccounts) GroupName(id uint32) string {
-	g, err := user.LookupGroupId(strconv.FormatUint(uint64(id), 10))
-	if err != nil {
-		return ""
-	}
-	return g.Name
 }
 
 func parseID(text string) (uint32, error) {

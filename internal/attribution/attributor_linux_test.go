@@ -11,6 +11,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
@@ -215,15 +218,15 @@ func TestEachCombinationOfIDsIsReadAnew(t *testing.T) {
 	if again := mustAttribute(t, a, workload.Flow{Image: i, UID: 0}); again != p {
 		t.Error("read twice")
 	}
-	for _, f := range []workload.Flow{{Image: i, UID: 1}, {Image: i, GID: 1}, {Image: i, CgroupID: 1}} {
+	for _, f := range []workload.Flow{{Image: i, UID: 1, PlaceID: 1}, {Image: i, GID: 1}, {Image: i, CgroupID: 1}} {
 		got := mustAttribute(t, a, f)
 		if got == p || got.UID != f.UID || got.GID != f.GID || got.CgroupID != f.CgroupID {
 			t.Errorf("%+v: got %+v", f, got)
 		}
 	}
-	a.SetFacts(Facts{})
-	if again := mustAttribute(t, a, workload.Flow{Image: i, UID: 0}); again == p || again.SHA256 != "" {
-		t.Error("facts that nobody wants any more were kept")
+	a.SetInterest(Always(Facts{}))
+	if again := mustAttribute(t, a, workload.Flow{Image: i, UID: 0}); again != p {
+		t.Error("read again where nothing is missing")
 	}
 }
 
@@ -273,25 +276,26 @@ func TestOneReadsForAll(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	m := newMemory()
 	for n := range 3 * shardCount * maxImages {
-		m.remember(workload.Image{PID: uint32(n)}, 1)
+		m.remember(workload.Image{PID: uint32(n)}, 1, workload.Party{})
 	}
+	interest := Always(Facts{})
 	for n := range 3 * maxProcesses {
 		k := key{image: workload.Image{PID: 7}, uid: uint32(n)}
-		m.remember(k.image, 1)
-		_, f, _ := m.join(k)
-		f.process = &workload.Process{}
-		m.land(k, f)
+		m.remember(k.image, 1, workload.Party{})
+		f, _ := m.join(k, &interest, time.Now())
+		f.reading = &reading{process: &workload.Process{}}
+		m.land(f)
 	}
 	for i := range m.shards {
-		if n := len(m.shards[i].images); n > maxImages {
+		if n := len(m.shards[i].images.entries); n > maxImages {
 			t.Fatalf("%d images in a shard", n)
 		}
 		if n := len(m.shards[i].flights); n != 0 {
 			t.Fatalf("%d flights left", n)
 		}
-		for _, k := range m.shards[i].images {
-			if n := len(k.processes); n > maxProcesses {
-				t.Fatalf("%d processes of an image", n)
+		for _, e := range m.shards[i].images.entries {
+			if n := len(e.value.readings); n > maxProcesses {
+				t.Fatalf("%d readings of an image", n)
 			}
 		}
 	}
@@ -302,5 +306,90 @@ func TestErrorsNameTheImage(t *testing.T) {
 	_, err := a.Attribute(t.Context(), workload.Flow{Image: workload.Image{PID: 4242, StartTime: 5, ExecID: 6}})
 	if err == nil || !strings.Contains(err.Error(), "pid 4242") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestCloseWaitsForNoReadingThatHangs: it ends with what holds it.
+func TestCloseWaitsForNoReadingThatHangs(t *testing.T) {
+	r := newRecord(self())
+	a, err := New(Config{ReaderConfig: ReaderConfig{Proc: "/proc", Root: "/", Names: names{}}, Liveness: r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hung, release := make(chan struct{}), make(chan struct{})
+	r.before = func(n int) {
+		if n == 1 {
+			close(hung)
+			<-release
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		_, err := a.Attribute(ctx, workload.Flow{Image: self()})
+		done <- err
+	}()
+	<-hung
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	a.flights.Wait()
+}
+
+// TestRefusalIsNotRemembered: a process without a digest would pass for another.
+func TestRefusalIsNotRemembered(t *testing.T) {
+	i := self()
+	a := attributor(t, newRecord(i))
+	now := time.Now()
+	h := a.reader.digests.hasher
+	h.now = func() time.Time { return now }
+	if err := h.charge(workload.ProcessParty(7, 7, 0), 2*maxExecutable); err != nil {
+		t.Fatal(err)
+	}
+	h.leave(workload.ProcessParty(7, 7, 0))
+	if p, err := a.Attribute(t.Context(), workload.Flow{Image: i, UID: 7, PlaceID: 7}); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "MiB/s") {
+		t.Errorf("got %+v, %v", p, err)
+	}
+	now = now.Add(time.Hour)
+	if p := mustAttribute(t, a, workload.Flow{Image: i, UID: 7, PlaceID: 7}); p.SHA256 == "" {
+		t.Errorf("got %+v", p)
+	}
+}
+
+// TestWantOfDescriptorsIsNotRemembered: security.md 31. Whoever uses them up must
+// not make a process of an identity one of nobody's.
+func TestWantOfDescriptorsIsNotRemembered(t *testing.T) {
+	i := self()
+	a := attributor(t, newRecord(i))
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	for left := range uint64(3) {
+		next, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(next)
+		low := limit
+		low.Cur = uint64(next) + left
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+			t.Fatal(err)
+		}
+		p, err := a.Attribute(t.Context(), workload.Flow{Image: i, UID: 7, PlaceID: 7})
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			t.Fatal(err)
+		}
+		if !errors.Is(err, unix.EMFILE) {
+			t.Errorf("with %d descriptors: %+v, %v", left, p, err)
+		}
+	}
+	if p := mustAttribute(t, a, workload.Flow{Image: i, UID: 7, PlaceID: 7}); p.SHA256 == "" || p.CommandLine == nil {
+		t.Errorf("got %+v", p)
 	}
 }

@@ -139,8 +139,8 @@ func TestCgroupWithoutHandles(t *testing.T) {
 	defer dir.Close()
 	for given, want := range map[uint64]string{id: service, 0: service, inode(t, mount): ""} {
 		p := &workload.Process{CgroupID: given}
-		if got := r.cgroupNow(dir, p); got != want {
-			t.Errorf("id %d: got %q, want %q", given, got, want)
+		if got, err := r.cgroupNow(dir, p); err != nil || got != want {
+			t.Errorf("id %d: got %q, want %q, %v", given, got, want, err)
 		}
 		if given == 0 && p.CgroupID != id {
 			t.Errorf("the id was not filled in: %d", p.CgroupID)

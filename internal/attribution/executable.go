@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
@@ -18,21 +15,18 @@ import (
 // deletedSuffix is what the kernel appends to the path of a file that is gone.
 const deletedSuffix = " (deleted)"
 
-// readExecutable fills in the executable's path, if it counts, and its digest,
-// if it is wanted and can be trusted.
-func (r *Reader) readExecutable(dir *os.File, p *workload.Process, digest bool) {
-	var notes []string
+// readExecutable fills in the executable's path, or why it does not count. An error
+// passes.
+func (r *Reader) readExecutable(dir *os.File, p *workload.Process) error {
 	path, err := r.executable(dir)
-	if err != nil {
-		notes = append(notes, err.Error())
+	if passes(err) {
+		return err
 	}
 	p.Executable = path
-	if digest {
-		if p.SHA256, err = r.digest(dir); err != nil {
-			notes = append(notes, "no digest: "+err.Error())
-		}
+	if err != nil {
+		p.ExecutableNote = err.Error()
 	}
-	p.ExecutableNote = strings.Join(notes, "; ")
+	return nil
 }
 
 // executable returns the path of the running file if it is a name that this host
@@ -42,8 +36,8 @@ func (r *Reader) readExecutable(dir *os.File, p *workload.Process, digest bool) 
 // through, and an unprivileged user can make a namespace with a mount of his own
 // over any path. So the path counts only if the file at that path, looked up by
 // us, is the same file. A file that cannot be looked up, because a package was
-// upgraded under a running program or because we see other mounts than the host
-// does, counts only where no other namespace had a part: the process is in
+// upgraded under a running program, because we see other mounts than the host does
+// or because its file system may not answer, counts only where no other namespace had a part: the process is in
 // PID 1's mount namespace, and so is the very mount that the file was reached
 // through. The process alone is not enough, as anybody can execute a file out of
 // another namespace through /proc/PID/root.
@@ -59,7 +53,10 @@ func (r *Reader) executable(dir *os.File) (string, error) {
 	if exe.links == 0 {
 		path = strings.TrimSuffix(path, deletedSuffix)
 	} else {
-		here, err := statAt(unix.AT_FDCWD, filepath.Join(r.root, path))
+		here, err := r.lookUp(path)
+		if passes(err) {
+			return "", err
+		}
 		if err == nil && here.sameAs(exe) {
 			return path, nil
 		}
@@ -89,14 +86,17 @@ func (r *Reader) ofTheHost(dir *os.File, exe file) error {
 	if err != nil {
 		return fmt.Errorf("its root folder cannot be looked at: %w", err)
 	}
-	mounts, err := readMounts(filepath.Join(r.proc, "1/mountinfo"))
+	ofHost, err := r.mounts.has(root.mount)
 	if err != nil {
 		return err
 	}
-	if !hasMount(mounts, root.mount) {
-		return errors.New("it is another file there for this host, and the process is in a mount namespace of its own")
+	if !ofHost {
+		return errors.New("it is another file there for this host, or one that is not asked for (FUSE, autofs), and the process is in a mount namespace of its own")
 	}
-	if !hasMount(mounts, exe.mount) {
+	if ofHost, err = r.mounts.has(exe.mount); err != nil {
+		return err
+	}
+	if !ofHost {
 		return errors.New("the file was reached through no mount of this host (memory, or another mount namespace)")
 	}
 	return nil

@@ -60,11 +60,11 @@ func TestFactsThatNobodyWantsAreNotRead(t *testing.T) {
 	c := start(t, exec.Command(program(t, filepath.Join(folder(t), "plain"))))
 	c.running(t, "plain")
 	i := c.image(1)
-	a := attributor(t, newRecord(i), func(c *Config) { c.Facts = Facts{} })
+	a := attributor(t, newRecord(i), func(c *Config) { c.Interest = nil })
 	if p := mustAttribute(t, a, workload.Flow{Image: i}); p.SHA256 != "" || p.CommandLine != nil {
 		t.Errorf("got %+v", p)
 	}
-	a.SetFacts(Facts{SHA256: true})
+	a.SetInterest(Always(Facts{SHA256: true}))
 	if p := mustAttribute(t, a, workload.Flow{Image: i}); p.SHA256 == "" || p.CommandLine != nil {
 		t.Errorf("got %+v", p)
 	}
@@ -301,5 +301,106 @@ func TestOverlayOfAnotherUserHasNoDigest(t *testing.T) {
 	container.running(t, "curl")
 	if p := look(t, container); p.SHA256 != digest || p.Executable != "" {
 		t.Errorf("digest %q, executable %q, note %q", p.SHA256, p.Executable, p.ExecutableNote)
+	}
+
+	// Its mount has to be the very one that the host's namespace has.
+	dir, err := os.Open(fmt.Sprintf("/proc/%d", container.pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	exe, err := statAt(int(dir.Fd()), "exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := attributor(t, newRecord()).reader
+	if err := reader.steady(dir, exe); err != nil {
+		t.Error(err)
+	}
+	exe.mount = 1 << 40
+	if err := reader.steady(dir, exe); err == nil || !strings.Contains(err.Error(), "overlay") {
+		t.Errorf("another mount of the same overlay: %v", err)
+	}
+}
+
+// TestMountThatNobodyListsIsFoundByItsDevice: a sandbox that was made inside a
+// container reached its executable through a mount of neither the host nor its own.
+func TestMountThatNobodyListsIsFoundByItsDevice(t *testing.T) {
+	needRoot(t)
+	cmd := helper(t, "leave")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	c := start(t, cmd)
+	c.line(t)
+	dir, err := os.Open(fmt.Sprintf("/proc/%d", c.pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	exe, err := statAt(int(dir.Fd()), "exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{"/proc/1/mountinfo", fmt.Sprintf("/proc/%d/mountinfo", c.pid())} {
+		mounts, err := readMounts(table)
+		if err != nil || slices.ContainsFunc(mounts, func(m mount) bool { return m.id == exe.mount }) {
+			t.Fatalf("%s lists the mount: %v", table, err)
+		}
+	}
+	if p := look(t, c); p.SHA256 == "" {
+		t.Errorf("note %q", p.ExecutableNote)
+	}
+}
+
+// TestMountTableIsReadWhenItChanges: ids and device numbers are used again, so that
+// a mount that has gone must not be known any more.
+func TestMountTableIsReadWhenItChanges(t *testing.T) {
+	needRoot(t)
+	dir := folder(t)
+	cmd := helper(t, "mount", dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	c := start(t, cmd)
+	c.line(t)
+	h := &mountTable{path: fmt.Sprintf("/proc/%d/mountinfo", c.pid())}
+	defer h.close()
+	look := func() (file, string) {
+		t.Helper()
+		f, err := statAt(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/root%s", c.pid(), dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fsType, err := h.typeOf(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f, fsType
+	}
+	next := func() {
+		t.Helper()
+		if _, err := io.WriteString(c.stdin, "\n"); err != nil {
+			t.Fatal(err)
+		}
+		c.line(t)
+	}
+	_, before := look()
+	for range 10 {
+		look()
+	}
+	if before == "" || h.reads != 1 {
+		t.Fatalf("%q after %d reads", before, h.reads)
+	}
+	next()
+	mounted, fsType := look()
+	if ok, err := h.has(mounted.mount); fsType != "tmpfs" || !ok || err != nil || h.reads != 2 {
+		t.Errorf("mounted: %q, %t, %v, %d reads", fsType, ok, err, h.reads)
+	}
+	next()
+	if ok, err := h.has(mounted.mount); ok || err != nil {
+		t.Errorf("a mount that has gone: %t, %v", ok, err)
+	}
+	if fsType, err := h.typeOf(mounted); fsType != "" || err != nil {
+		t.Errorf("a file of a mount that has gone: %q, %v", fsType, err)
+	}
+	if _, fsType := look(); fsType != before {
+		t.Errorf("unmounted: %q, before %q", fsType, before)
 	}
 }

@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 		"hold":   bindAndHold,
 		"lower":  overlayAndExec,
 		"leader": leaveFirstThread,
+		"fuse":   fuseAndExec,
+		"leave":  leaveNamespace,
+		"mount":  mountOnLine,
 		"scan":   scanAsUser,
 	}
 	name := os.Getenv(helperEnv)
@@ -89,6 +92,36 @@ func bindAndHold(args []string) error {
 	ready()
 	_, err := io.Copy(io.Discard, os.Stdin)
 	return err
+}
+
+// leaveNamespace goes on in a copy of the mount namespace that it was executed in.
+func leaveNamespace([]string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	ready()
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// mountOnLine mounts a tmpfs after one line of input, and takes it away after another.
+func mountOnLine(args []string) error {
+	ready()
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		if err := unix.Mount("tmpfs", args[0], "tmpfs", 0, ""); err != nil {
+			return err
+		}
+		ready()
+		if lines.Scan(); lines.Err() != nil {
+			return lines.Err()
+		}
+		if err := unix.Unmount(args[0], 0); err != nil {
+			return err
+		}
+		ready()
+	}
+	return lines.Err()
 }
 
 // overlayAndExec mounts an overlay of two folders over a third and executes a
@@ -339,7 +372,7 @@ func attributor(t *testing.T, r *record, change ...func(*Config)) *Attributor {
 	t.Helper()
 	c := Config{
 		ReaderConfig: ReaderConfig{Proc: "/proc", Root: "/", Names: names{}},
-		Liveness:     r, Facts: Facts{SHA256: true, CommandLine: true},
+		Liveness:     r, Interest: Always(Facts{SHA256: true, CommandLine: true}),
 	}
 	for _, f := range change {
 		f(&c)

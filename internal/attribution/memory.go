@@ -3,7 +3,9 @@
 package attribution
 
 import (
+	"context"
 	"sync"
+	"time"
 
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
@@ -19,43 +21,37 @@ const (
 	maxProcesses = 32
 )
 
-// key names one reading of a process: the same image with other ids, in another
-// cgroup or with other facts wanted is read anew.
+// key names one process: the same image with other ids or in another cgroup is
+// read anew.
 type key struct {
 	image    workload.Image
 	uid, gid uint32
 	cgroup   uint64
-	facts    Facts
-}
-
-// flight is one reading under way.
-type flight struct {
-	landed  chan struct{} // closed when the others are set
-	process *workload.Process
-	err     error
 }
 
 // memory remembers images that were alive, and what was read of them. When a
-// shard is full, any image gives way: it is read again when it comes back.
+// shard is full, an image of the party that has the most there gives way, and is
+// read again when it comes back: whoever starts many processes pushes out their
+// own.
 type memory struct{ shards [shardCount]shard }
 
 type shard struct {
 	mu      sync.RWMutex
-	images  map[workload.Image]*known // at most maxImages
-	flights map[key]*flight           // one for each caller that reads at most
+	images  *byParty[workload.Image, *known] // at most maxImages
+	flights map[flightKey]*flight            // admission bounds them
 }
 
 // known is an image that was alive after its epoch was read.
 type known struct {
-	epoch     uint64
-	processes map[key]*workload.Process // at most maxProcesses
+	epoch    uint64
+	readings map[key]*reading // at most maxProcesses
 }
 
 func newMemory() *memory {
 	m := &memory{}
 	for i := range m.shards {
-		m.shards[i].images = make(map[workload.Image]*known)
-		m.shards[i].flights = make(map[key]*flight)
+		m.shards[i].images = newByParty[workload.Image, *known](maxImages)
+		m.shards[i].flights = make(map[flightKey]*flight)
 	}
 	return m
 }
@@ -67,7 +63,7 @@ func (m *memory) epoch(i workload.Image) (uint64, bool) {
 	s := m.shard(i)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if k := s.images[i]; k != nil {
+	if k, ok := s.images.get(i); ok {
 		return k.epoch, true
 	}
 	return 0, false
@@ -75,80 +71,117 @@ func (m *memory) epoch(i workload.Image) (uint64, bool) {
 
 // remember notes that the image was alive after this epoch was read. Of two that
 // remember at the same time the older may win, which costs a look-up and no more:
-// an epoch never returns.
-func (m *memory) remember(i workload.Image, epoch uint64) {
+// an epoch never returns. Where the party is not known, it is the zero one.
+func (m *memory) remember(i workload.Image, epoch uint64, p workload.Party) {
 	s := m.shard(i)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if k := s.images[i]; k != nil {
+	if k, ok := s.images.get(i); ok {
 		k.epoch = epoch
+		if p != (workload.Party{}) {
+			s.images.put(i, k, p)
+		}
 		return
 	}
-	if len(s.images) >= maxImages {
-		for old := range s.images {
-			delete(s.images, old)
-			break
-		}
-	}
-	s.images[i] = &known{epoch: epoch, processes: make(map[key]*workload.Process)}
+	s.images.put(i, &known{epoch: epoch, readings: make(map[key]*reading)}, p)
 }
 
 func (m *memory) forget(i workload.Image) {
 	s := m.shard(i)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.images, i)
+	s.images.remove(i)
 }
 
-// forgetProcesses drops every reading and keeps which images are alive.
-func (m *memory) forgetProcesses() {
-	for i := range m.shards {
-		s := &m.shards[i]
-		s.mu.Lock()
-		for _, k := range s.images {
-			clear(k.processes)
-		}
-		s.mu.Unlock()
-	}
-}
-
-// join returns the process if it was read before. Otherwise it returns the flight
-// that reads it, and whether the caller is the first, who has to.
-func (m *memory) join(k key) (p *workload.Process, f *flight, first bool) {
+// find returns what was read of a process before, or nil.
+func (m *memory) find(k key) *reading {
 	s := m.shard(k.image)
 	s.mu.RLock()
-	if image := s.images[k.image]; image != nil {
-		p = image.processes[k]
+	defer s.mu.RUnlock()
+	return s.find(k)
+}
+
+func (s *shard) find(k key) *reading {
+	if image, ok := s.images.get(k.image); ok {
+		return image.readings[k]
 	}
-	s.mu.RUnlock()
-	if p != nil {
-		return p, nil, false
+	return nil
+}
+
+// confirm notes that a reading satisfies an interest too.
+func (m *memory) confirm(k key, r *reading, i *Interest) {
+	if r.under == i {
+		return
 	}
+	s := m.shard(k.image)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if image := s.images[k.image]; image != nil && image.processes[k] != nil {
-		return image.processes[k], nil, false
+	if image, ok := s.images.get(k.image); ok && image.readings[k] == r {
+		image.readings[k] = &reading{process: r.process, facts: r.facts, under: i}
 	}
-	if f := s.flights[k]; f != nil {
-		return nil, f, false
+}
+
+type flightKey struct {
+	key
+	interest *Interest
+}
+
+// flight is one reading of a process under way.
+type flight struct {
+	flightKey
+	deadline time.Time
+	landed   chan struct{} // closed when the others are set
+	reading  *reading
+	err      error
+}
+
+// join returns the flight that reads a process, and whether the caller is the
+// first, who has to have it flown.
+func (m *memory) join(k key, i *Interest, deadline time.Time) (f *flight, first bool) {
+	s := m.shard(k.image)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := flightKey{key: k, interest: i}
+	if f := s.flights[at]; f != nil {
+		return f, false
 	}
-	f = &flight{landed: make(chan struct{})}
-	s.flights[k] = f
-	return nil, f, true
+	f = &flight{flightKey: at, deadline: deadline, landed: make(chan struct{})}
+	if r := s.find(k); r != nil && r.under == i { // it landed just now
+		f.reading = r
+		close(f.landed)
+		return f, false
+	}
+	s.flights[at] = f
+	return f, true
 }
 
 // land ends a flight and remembers what it brought, unless the image was
 // forgotten meanwhile.
-func (m *memory) land(k key, f *flight) {
-	s := m.shard(k.image)
+func (m *memory) land(f *flight) {
+	s := m.shard(f.image)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.flights, k)
-	if image := s.images[k.image]; image != nil && f.err == nil {
-		if len(image.processes) >= maxProcesses {
-			clear(image.processes)
+	delete(s.flights, f.flightKey)
+	if image, ok := s.images.get(f.image); ok && f.err == nil {
+		if len(image.readings) >= maxProcesses {
+			clear(image.readings)
 		}
-		image.processes[k] = f.process
+		image.readings[f.key] = f.reading
 	}
 	close(f.landed)
+}
+
+// wait returns what a flight brought, by ctx's end and by the flight's deadline. A
+// flight that is past it is not waited for.
+func (f *flight) wait(ctx context.Context) (*reading, error) {
+	late := time.NewTimer(time.Until(f.deadline))
+	defer late.Stop()
+	select {
+	case <-f.landed:
+		return f.reading, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-late.C:
+		return nil, ErrLate
+	}
 }

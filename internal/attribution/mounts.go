@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +20,7 @@ const maxMounts = 100_000
 // mount is one line of a mount table, proc_pid_mountinfo(5).
 type mount struct {
 	id     uint64
+	device uint64 // of the file system; what stat says of a file on it may differ
 	root   string
 	point  string
 	fsType string
@@ -36,21 +36,34 @@ func readMounts(path string) ([]mount, error) {
 	return parseMounts(f)
 }
 
-func parseMounts(table io.Reader) ([]mount, error) {
-	var mounts []mount
-	lines := bufio.NewScanner(table)
-	lines.Buffer(nil, 1<<20) // an overlay's options name every layer
-	for lines.Scan() && len(mounts) < maxMounts {
-		m, err := parseMount(lines.Text())
-		if err != nil {
-			return nil, err
-		}
+func parseMounts(table io.Reader) (mounts []mount, err error) {
+	err = eachMount(table, func(m mount) bool {
 		mounts = append(mounts, m)
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("read mount table: %w", err)
+		return true
+	})
+	if err != nil {
+		return nil, err
 	}
 	return mounts, nil
+}
+
+// eachMount calls a function for each mount of a table until it returns false.
+func eachMount(table io.Reader, f func(mount) bool) error {
+	lines := bufio.NewScanner(table)
+	lines.Buffer(nil, 1<<20) // an overlay's options name every layer
+	for n := 0; n < maxMounts && lines.Scan(); n++ {
+		m, err := parseMount(lines.Text())
+		if err != nil {
+			return err
+		}
+		if !f(m) {
+			return nil
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("read mount table: %w", err)
+	}
+	return nil
 }
 
 func parseMount(line string) (mount, error) {
@@ -64,43 +77,25 @@ func parseMount(line string) (mount, error) {
 		return mount{}, fmt.Errorf("read mount table: %w", err)
 	}
 	fsType, _, _ := strings.Cut(after, " ")
-	return mount{id: id, root: unescapeMount(fields[3]), point: unescapeMount(fields[4]), fsType: fsType}, nil
+	return mount{id: id, device: parseDevice(fields[2]), root: unescapeMount(fields[3]), point: unescapeMount(fields[4]), fsType: fsType}, nil
+}
+
+// parseDevice reads major:minor. Anything else is 0, which no file system has.
+func parseDevice(text string) uint64 {
+	major, minor, _ := strings.Cut(text, ":")
+	a, errA := strconv.ParseUint(major, 10, 32)
+	b, errB := strconv.ParseUint(minor, 10, 32)
+	if errA != nil || errB != nil {
+		return 0
+	}
+	return unix.Mkdev(uint32(a), uint32(b))
 }
 
 // unescapeMount undoes the octal escapes that the kernel writes for spaces, tabs,
 // line ends and backslashes.
 func unescapeMount(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
-}
-
-func hasMount(mounts []mount, id uint64) bool {
-	return slices.ContainsFunc(mounts, func(m mount) bool { return m.id == id })
-}
-
-// file is what stat says about which file this is and how it is.
-type file struct {
-	device, inode uint64
-	links         uint32
-	mount         uint64 // id of the mount it was reached through, 0 if not known
-}
-
-// sameAs reports whether both are one file.
-func (f file) sameAs(g file) bool { return f.device == g.device && f.inode == g.inode }
-
-// statAt looks at a file through its links, the magic ones of /proc included. An
-// empty path means the open file itself.
-func statAt(dir int, path string) (file, error) {
-	var st unix.Statx_t
-	if err := unix.Statx(dir, path, unix.AT_NO_AUTOMOUNT|unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID, &st); err != nil {
-		return file{}, err
-	}
-	f := file{
-		device: unix.Mkdev(st.Dev_major, st.Dev_minor),
-		inode:  st.Ino,
-		links:  st.Nlink,
-	}
-	if st.Mask&unix.STATX_MNT_ID != 0 {
-		f.mount = st.Mnt_id
-	}
-	return f, nil
 }

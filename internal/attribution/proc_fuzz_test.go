@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
@@ -64,7 +66,7 @@ func FuzzMounts(f *testing.F) {
 		escape := strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`).Replace
 		line := fmt.Sprintf("%d 1 0:23 %s %s rw,nosuid shared:9 master:1 - ext4 /dev/vda rw", id, escape(root), escape(point))
 		m, err := parseMount(line)
-		if want := (mount{id: id, root: root, point: point, fsType: "ext4"}); err != nil || m != want {
+		if want := (mount{id: id, device: unix.Mkdev(0, 23), root: root, point: point, fsType: "ext4"}); err != nil || m != want {
 			t.Errorf("%+v, %v; want %+v", m, err, want)
 		}
 	})

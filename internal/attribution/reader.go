@@ -4,6 +4,7 @@ package attribution
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,12 +24,6 @@ const maxCommandLine = 256 << 10
 
 // maxProcFile bounds what is read of any other file of /proc.
 const maxProcFile = 64 << 10
-
-// Facts says which facts that cost something are wanted.
-type Facts struct {
-	SHA256      bool // of the executable
-	CommandLine bool
-}
 
 // Names finds the names of users and groups; "" where there is none.
 type Names interface {
@@ -51,13 +46,20 @@ type Reader struct {
 	proc, root string
 	cgroups    *Cgroups // nil without
 	names      Names
+	mounts     *mountTable // of process 1
+	here       *mountTable // our own
 	digests    *digests
-	foreign    map[int64]string // foreignFS
+	foreign    map[string]string // foreignFS
+	silent     map[string]bool   // silentFS
 }
 
 // NewReader makes a Reader. Close it after use.
 func NewReader(c ReaderConfig) (*Reader, error) {
-	r := &Reader{proc: c.Proc, root: c.Root, names: c.Names, digests: newDigests(), foreign: foreignFS}
+	r := &Reader{
+		proc: c.Proc, root: c.Root, names: c.Names, digests: newDigests(), foreign: foreignFS, silent: silentFS,
+		mounts: &mountTable{path: filepath.Join(c.Proc, "1/mountinfo")},
+		here:   &mountTable{path: filepath.Join(c.Proc, "self/mountinfo")},
+	}
 	if c.Cgroup2 != "" {
 		cgroups, err := OpenCgroups(c.Cgroup2)
 		if err != nil {
@@ -70,10 +72,11 @@ func NewReader(c ReaderConfig) (*Reader, error) {
 
 // Close closes what NewReader opened.
 func (r *Reader) Close() error {
-	if r.cgroups == nil {
-		return nil
+	err := errors.Join(r.mounts.close(), r.here.close())
+	if r.cgroups != nil {
+		err = errors.Join(err, r.cgroups.Close())
 	}
-	return r.cgroups.Close()
+	return err
 }
 
 // caller is what is known of a process before /proc is read.
@@ -81,31 +84,66 @@ type caller struct {
 	image    workload.Image
 	uid, gid uint32
 	cgroupID uint64 // 0: not known
+	party    workload.Party
 }
 
-// read obtains the facts of a process. An error means that it could not be looked
-// at.
-func (r *Reader) read(c caller, facts Facts) (*workload.Process, error) {
+// read obtains the facts of a process that are of interest. An error means that
+// it could not be looked at, or not now.
+func (r *Reader) read(ctx context.Context, c caller, interest Interest) (*reading, error) {
 	dir, err := r.open(c.image.PID)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	return r.readFrom(dir, c, facts), nil
+	return r.readFrom(ctx, dir, c, interest)
 }
 
-// readFrom is read for a process that is open. What cannot be learnt stays empty.
-func (r *Reader) readFrom(dir *os.File, c caller, facts Facts) *workload.Process {
+// readFrom is read for a process that is open. What cannot be learnt stays empty;
+// what could be learnt at another time is an error, since a process without it
+// would pass for another.
+//
+// What costs nothing is read first: it decides whether the rest can matter.
+func (r *Reader) readFrom(ctx context.Context, dir *os.File, c caller, interest Interest) (*reading, error) {
 	p := &workload.Process{
 		Image: c.image, UID: c.uid, GID: c.gid, CgroupID: c.cgroupID,
 		User: r.names.UserName(c.uid), Group: r.names.GroupName(c.gid),
 	}
-	r.readExecutable(dir, p, facts.SHA256)
-	if facts.CommandLine {
-		p.CommandLine = readCommandLine(dir)
+	err := r.readExecutable(dir, p)
+	if err == nil {
+		err = r.readCgroup(dir, p)
 	}
-	r.readCgroup(dir, p)
-	return p
+	if err != nil {
+		return nil, err
+	}
+	got := &reading{process: p}
+	wanted := interest(p, got.facts)
+	if wanted.CommandLine {
+		if p.CommandLine, err = readCommandLine(dir); err != nil {
+			return nil, err
+		}
+		got.facts.CommandLine = true
+		wanted = interest(p, got.facts)
+	}
+	if wanted.SHA256 {
+		if err := r.readDigest(ctx, dir, c.party, p); err != nil {
+			return nil, err
+		}
+		got.facts.SHA256 = true
+	}
+	return got, nil
+}
+
+// passes reports whether an error says nothing about the process or the file.
+func passes(err error) bool {
+	for _, passing := range []error{
+		ErrBusy, context.DeadlineExceeded, context.Canceled,
+		unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN, unix.EINTR,
+	} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
 }
 
 // open returns a folder of /proc that stands for the process, whoever gets its
@@ -172,49 +210,58 @@ func readAt(dir *os.File, name string, limit int64) ([]byte, error) {
 	return text, nil
 }
 
-// readCommandLine returns the arguments, nil if they are not known.
-func readCommandLine(dir *os.File) []string {
+// readCommandLine returns the arguments, nil if they are not known. An error
+// passes.
+func readCommandLine(dir *os.File) ([]string, error) {
 	text, err := readAt(dir, "cmdline", maxCommandLine)
-	if err != nil || len(text) == 0 {
-		return nil
+	if passes(err) {
+		return nil, err
 	}
-	return strings.Split(string(bytes.TrimSuffix(text, []byte{0})), "\x00")
+	if err != nil || len(text) == 0 {
+		return nil, nil
+	}
+	return strings.Split(string(bytes.TrimSuffix(text, []byte{0})), "\x00"), nil
 }
 
 // readCgroup fills in the cgroup and what follows from it. The path is that of
-// the cgroup id at connect; what /proc says now counts only if it is the same.
-func (r *Reader) readCgroup(dir *os.File, p *workload.Process) {
+// the cgroup id at connect; what /proc says now counts only if it is the same. An
+// error passes.
+func (r *Reader) readCgroup(dir *os.File, p *workload.Process) error {
 	if r.cgroups == nil {
-		return
+		return nil
 	}
 	path, err := r.cgroups.Path(p.CgroupID)
-	if err != nil {
-		path = r.cgroupNow(dir, p)
+	if err != nil && !passes(err) {
+		path, err = r.cgroupNow(dir, p)
+	}
+	if passes(err) {
+		return err
 	}
 	p.Cgroup = path
 	p.SystemdUnit = workload.SystemdUnit(path)
+	return nil
 }
 
-func (r *Reader) cgroupNow(dir *os.File, p *workload.Process) string {
+func (r *Reader) cgroupNow(dir *os.File, p *workload.Process) (string, error) {
 	text, err := readAt(dir, "cgroup", maxProcFile)
 	if err != nil {
-		return ""
+		return "", err
 	}
 	path := parseCgroup(string(text))
 	if path == "" {
-		return ""
+		return "", nil
 	}
 	id, err := r.cgroups.ID(path)
 	if err != nil {
-		return ""
+		return "", err
 	}
 	if p.CgroupID == 0 {
 		p.CgroupID = id
 	}
 	if id != p.CgroupID {
-		return ""
+		return "", nil
 	}
-	return path
+	return path, nil
 }
 
 // parseCgroup returns the cgroup2 path of /proc/PID/cgroup, "" if there is none

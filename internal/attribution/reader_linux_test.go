@@ -46,8 +46,15 @@ func (tr tree) link(path, target string) {
 	}
 }
 
+// reader reads the tree as if its processes had our mounts.
 func (tr tree) reader(cgroup2 string) *Reader {
 	tr.t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	tr.write("1/mountinfo", string(mounts))
+	tr.write("self/mountinfo", string(mounts))
 	r, err := NewReader(ReaderConfig{Proc: tr.root, Root: "/", Cgroup2: cgroup2, Names: names{}})
 	if err != nil {
 		tr.t.Fatal(err)
@@ -101,7 +108,7 @@ func TestScanOfOddProcesses(t *testing.T) {
 }
 
 func TestScanFindsThisProcess(t *testing.T) {
-	r, err := NewReader(ReaderConfig{Proc: "/proc", Root: "/", Names: HostAccounts{}})
+	r, err := NewReader(ReaderConfig{Proc: "/proc", Root: "/", Names: NewHostNames()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,35 +188,58 @@ func TestParseMount(t *testing.T) {
 	}
 }
 
+func (tr tree) read(r *Reader, pid uint32) (*workload.Process, error) {
+	got, err := r.read(tr.t.Context(), caller{image: workload.Image{PID: pid}}, Always(Facts{SHA256: true}))
+	if err != nil {
+		return nil, err
+	}
+	return got.process, nil
+}
+
 // TestDigestOfForeignFileSystem takes the folder's own file system for one whose
 // content another machine decides.
 func TestDigestOfForeignFileSystem(t *testing.T) {
 	exe := program(t, filepath.Join(folder(t), "x"))
-	var fs unix.Statfs_t
-	if err := unix.Statfs(exe, &fs); err != nil {
+	at, err := statAt(unix.AT_FDCWD, exe)
+	if err != nil {
 		t.Fatal(err)
+	}
+	self, err := os.Open("/proc/self")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	m, err := mountOf(at, self)
+	if err != nil || m == nil {
+		t.Fatal("the program is on no mount: ", err)
 	}
 	tr := newTree(t)
 	tr.link("7/exe", exe)
 	r := tr.reader("")
-	p, err := r.read(caller{image: workload.Image{PID: 7}}, Facts{SHA256: true})
+	p, err := tr.read(r, 7)
 	if err != nil || p.SHA256 != digestOf(t, exe) {
 		t.Fatalf("%+v, %v", p, err)
 	}
-	r.foreign = map[int64]string{int64(uint32(fs.Type)): "FUSE"}
-	p, err = r.read(caller{image: workload.Image{PID: 7}}, Facts{SHA256: true})
+	r.foreign = map[string]string{m.fsType: "FUSE"}
+	p, err = tr.read(r, 7)
 	if err != nil || p.SHA256 != "" || p.Executable != exe || !strings.Contains(p.ExecutableNote, "FUSE") {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
 
 func TestForeignFileSystems(t *testing.T) {
-	for magic, name := range map[int64]string{
-		0x65735546: "FUSE", 0x6969: "NFS", 0x517B: "SMB", 0xFE534D42: "SMB", 0xFF534D42: "CIFS",
-		0x00c36400: "Ceph", 0x5346414F: "AFS", 0x01021997: "9P", 0x73757245: "Coda",
+	r := newTree(t).reader("")
+	for fsType, name := range map[string]string{
+		"fuse": "FUSE", "fuseblk": "FUSE", "fuse.sshfs": "FUSE", "virtiofs": "FUSE", "nfs": "NFS", "nfs4": "NFS",
+		"cifs": "SMB", "smb3": "SMB", "ceph": "Ceph", "afs": "AFS", "9p": "9P", "coda": "Coda",
 	} {
-		if foreignFS[magic] != name {
-			t.Errorf("%#x is %q, want %q", magic, foreignFS[magic], name)
+		if err := r.foreignType(fsType); err == nil || !strings.Contains(err.Error(), "on "+name+",") {
+			t.Errorf("%s: %v, want %q", fsType, err, name)
+		}
+	}
+	for _, fsType := range []string{"ext4", "xfs", "btrfs", "overlay", "tmpfs", memoryFS} {
+		if err := r.foreignType(fsType); err != nil {
+			t.Errorf("%s: %v", fsType, err)
 		}
 	}
 }
@@ -228,13 +258,13 @@ func TestDigestIsOfThisVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			p, err := r.read(caller{image: workload.Image{PID: 7}}, Facts{SHA256: true})
+			p, err := tr.read(r, 7)
 			if err != nil || p.SHA256 != digestOf(t, exe) {
 				t.Fatalf("version %d: %+v, %v", n, p, err)
 			}
 		}
-		if len(r.digests.known) != n+1 {
-			t.Errorf("%d digests known after %d versions", len(r.digests.known), n+1)
+		if len(r.digests.known.entries) != n+1 {
+			t.Errorf("%d digests known after %d versions", len(r.digests.known.entries), n+1)
 		}
 	}
 }
@@ -249,6 +279,14 @@ func TestDigestBounds(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr.link("7/exe", big)
+	sparse := filepath.Join(folder(t), "sparse")
+	if err := os.WriteFile(sparse, []byte("some"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(sparse, sparseSize+1); err != nil {
+		t.Fatal(err)
+	}
+	tr.link("6/exe", sparse)
 	tr.link("8/exe", folder(t))
 	fifo := filepath.Join(folder(t), "fifo")
 	if err := unix.Mkfifo(fifo, 0o644); err != nil {
@@ -256,31 +294,31 @@ func TestDigestBounds(t *testing.T) {
 	}
 	tr.link("9/exe", fifo)
 	r := tr.reader("")
-	for pid, says := range map[uint32]string{7: "more than", 8: "no regular file", 9: "no regular file"} {
-		p, err := r.read(caller{image: workload.Image{PID: pid}}, Facts{SHA256: true})
+	for pid, says := range map[uint32]string{6: "sparse", 7: "more than", 8: "no regular file", 9: "no regular file"} {
+		p, err := tr.read(r, pid)
 		if err != nil || p.SHA256 != "" || !strings.Contains(p.ExecutableNote, says) {
 			t.Errorf("%d: %+v, %v", pid, p, err)
 		}
 	}
 	d := newDigests()
 	for n := range maxDigests {
-		d.known[version{inode: uint64(n)}] = "x"
+		d.known.put(version{inode: uint64(n)}, "x", workload.Party{})
 	}
 	f, err := os.Open(program(t, filepath.Join(folder(t), "x")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	v, _, err := versionOf(f)
+	v, err := versionOf(f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.get(f, v); err != nil || len(d.known) != maxDigests {
-		t.Errorf("%d digests, %v", len(d.known), err)
+	if _, err := d.get(t.Context(), f, v, workload.Party{}); err != nil || len(d.known.entries) != maxDigests {
+		t.Errorf("%d digests, %v", len(d.known.entries), err)
 	}
 	// What changes while it is read has no digest.
 	v.size--
-	if digest, err := d.get(f, v); err == nil {
+	if digest, err := d.get(t.Context(), f, v, workload.Party{}); err == nil {
 		t.Errorf("got %q", digest)
 	}
 }

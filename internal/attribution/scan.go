@@ -36,7 +36,7 @@ func (r *Reader) Scan(ctx context.Context, facts Facts) (processes []*workload.P
 		if err != nil {
 			continue
 		}
-		p, denied := r.scanOne(uint32(pid), facts)
+		p, denied := r.scanOne(ctx, uint32(pid), facts)
 		if p != nil {
 			processes = append(processes, p)
 		}
@@ -44,11 +44,14 @@ func (r *Reader) Scan(ctx context.Context, facts Facts) (processes []*workload.P
 			hidden++
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, 0, fmt.Errorf("list processes: %w", err)
+	}
 	return processes, hidden, nil
 }
 
 // scanOne returns nil for a kernel thread and for a process that ended.
-func (r *Reader) scanOne(pid uint32, facts Facts) (p *workload.Process, denied bool) {
+func (r *Reader) scanOne(ctx context.Context, pid uint32, facts Facts) (p *workload.Process, denied bool) {
 	dir, err := r.open(pid)
 	if err != nil {
 		return nil, errors.Is(err, fs.ErrPermission)
@@ -64,7 +67,12 @@ func (r *Reader) scanOne(pid uint32, facts Facts) (p *workload.Process, denied b
 	if !ok {
 		return nil, denied
 	}
-	return r.readFrom(dir, caller{image: workload.Image{PID: pid}, uid: uid, gid: gid}, facts), denied
+	c := caller{image: workload.Image{PID: pid}, uid: uid, gid: gid}
+	read, err := r.readFrom(ctx, dir, c, Always(facts))
+	if err != nil {
+		return nil, denied
+	}
+	return read.process, denied
 }
 
 // parseStatus returns the effective ids of /proc/PID/status.

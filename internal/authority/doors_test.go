@@ -215,7 +215,7 @@ func (h *hall) adminRequest(method, route string) (path string, body any) {
 // localDoors are the calls of a local API.
 func (h *hall) localDoors() []door {
 	api := localapi.New(localapi.Config{
-		Log: slog.New(slog.DiscardHandler), Key: localapi.NewKey(localAPIKey), Tokens: localThings{},
+		Log: slog.New(slog.DiscardHandler), Key: func() (localapi.Key, error) { return localapi.NewKey(localAPIKey), nil }, Tokens: localThings{},
 		Workload: func(string) (localapi.Workload, bool) { return localThings{}, true }, Identity: func() string { return "ledger-client" },
 	})
 	server := httptest.NewServer(api.Handler())
@@ -238,6 +238,7 @@ func (h *hall) verifierDoors() []door {
 		if err != nil {
 			h.t.Fatal(err)
 		}
+		h.t.Cleanup(v.Close)
 		return v
 	}
 	open := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})

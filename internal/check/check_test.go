@@ -203,7 +203,7 @@ func TestPrintKeepsTheTerminalSafe(t *testing.T) {
 	if strings.ContainsAny(text, "\x1b\x07") || strings.Contains(text, "x\n.service") {
 		t.Errorf("%q", text)
 	}
-	if !strings.Contains(text, `"/opt/\x1b[2Japp"`) || !strings.Contains(text, "cmdline: wanted good") || !strings.Contains(text, "executables of 1 are hidden") {
+	if !strings.Contains(text, `"/opt/\x1b[2Japp"`) || !strings.Contains(text, "cmdline: wanted good") || !strings.Contains(text, "executables of 1 are hidden: to see them takes root with CAP_SYS_PTRACE") {
 		t.Errorf("%s", text)
 	}
 	if had := report.Identities[1].Near[0].Misses[0].Had; len([]rune(had)) > maxShown+1 {

@@ -28,7 +28,7 @@ func (r Report) Print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "\nlooked at %s of this moment", count(r.Processes, "process", "processes"))
 	if r.Hidden > 0 {
-		fmt.Fprintf(w, "; the executables of %d are hidden from this user, root with every capability sees them", r.Hidden)
+		fmt.Fprintf(w, "; the executables of %d are hidden: to see them takes root with CAP_SYS_PTRACE, and no security module that forbids it", r.Hidden)
 	}
 	fmt.Fprintln(w)
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lanyardhq/lanyard/internal/admission"
 	"github.com/lanyardhq/lanyard/internal/localapi"
 	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/token/operator"
@@ -25,6 +26,9 @@ const (
 	readyInterval = token.DefaultIdleAfter / 6
 	// failedInterval is the same while there is no token.
 	failedInterval = 5 * time.Second
+
+	// connections is how many the local API holds at once, at all its addresses.
+	connections = 250
 
 	// stopLimit bounds how long calls under way are waited for.
 	stopLimit = 5 * time.Second
@@ -49,7 +53,7 @@ type Client struct {
 	log       *slog.Logger
 	source    *operator.Client
 	tokens    *token.Cache
-	server    *http.Server
+	serve     func(net.Listener) *http.Server
 	listeners []net.Listener
 	keyFile   string
 	id        string
@@ -99,11 +103,16 @@ func (c *Client) open(ctx context.Context, config Config) error {
 	}
 	c.keyFile = path
 	api := localapi.New(localapi.Config{
-		Log: c.log, Key: key, Addresses: config.LocalAPI, Tokens: c.tokens,
+		Log: c.log, Key: key.Always(), Addresses: config.LocalAPI, Tokens: c.tokens,
 		Workload: func(string) (localapi.Workload, bool) { return c.source, true },
 		Identity: func() string { return identity },
 	})
-	c.server = localapi.NewServer(api.Handler(), nil)
+	handler := api.Handler()
+	c.serve = func(l net.Listener) *http.Server {
+		return localapi.NewServer(handler, localapi.Door{
+			Peers: admission.PeersOf(l), Gate: admission.NewGate(connections / max(1, len(c.listeners))), Log: c.log,
+		})
+	}
 	return nil
 }
 
@@ -151,9 +160,12 @@ func (c *Client) Run(ctx context.Context) error {
 	defer stop()
 	failed := make(chan error, len(c.listeners))
 	var parts sync.WaitGroup
+	servers := make([]*http.Server, 0, len(c.listeners))
 	for _, l := range c.listeners {
+		server := c.serve(l)
+		servers = append(servers, server)
 		parts.Go(func() {
-			if err := c.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
 			}
 			stop()
@@ -164,9 +176,11 @@ func (c *Client) Run(ctx context.Context) error {
 	<-work.Done()
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 	defer cancel()
-	if err := c.server.Shutdown(limited); err != nil {
-		c.log.Warn("calls of the local API were cut off", "error", err)
-		_ = c.server.Close() // the error is that of the listeners, which are closed
+	for _, server := range servers {
+		if err := server.Shutdown(limited); err != nil {
+			c.log.Warn("calls of the local API were cut off", "error", err)
+			_ = server.Close() // the error is that of the listener, which is closed
+		}
 	}
 	parts.Wait()
 	close(failed)

@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -15,12 +17,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jwt"
 
 	"github.com/lanyardhq/lanyard/internal/token/operator"
 )
 
 const key = "Albert"
+
+// signing is a key that nobody verifies by.
+var signing = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 
 // standIn speaks the operator protocol's answers and believes everything.
 type standIn struct {
@@ -41,7 +47,7 @@ func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		out = map[string]string{"workload_id": "pr1:x", "operator_id": "op1:x"}
 	case "/operator/v1/id_token":
 		s.fetches.Add(1)
-		signed, _ := jwt.Sign(someClaims(), jwt.WithInsecureNoSignature())
+		signed, _ := jwt.Sign(someClaims(), jwt.WithKey(jwa.EdDSA, signing)) // it always fits
 		out = map[string]string{"jwt_id_token": string(signed)}
 	case "/operator/v1/key":
 		s.renewals.Add(1)
@@ -56,7 +62,7 @@ func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func someClaims() jwt.Token {
 	claims := jwt.New()
-	for name, value := range map[string]any{"jti": "jwt1:x", "iat": time.Now(), "exp": time.Now().Add(time.Hour)} {
+	for name, value := range map[string]any{"iss": "op1:x", "sub": "pr1:x", "jti": "jwt1:x", "iat": time.Now(), "exp": time.Now().Add(time.Hour)} {
 		_ = claims.Set(name, value) // these always fit
 	}
 	return claims
@@ -279,4 +285,46 @@ func (l *lines) hold(text string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Contains(l.text.String(), text)
+}
+
+// TestLocalAPIHoldsSoManyConnections: one user's idle connections are bounded, and who
+// comes then is served; a wrong key costs a connection.
+func TestLocalAPIHoldsSoManyConnections(t *testing.T) {
+	server := httptest.NewServer(&standIn{})
+	defer server.Close()
+	c, _ := run(t, configure(t, server.URL+"/operator"))
+	var open []net.Conn
+	defer func() {
+		for _, conn := range open {
+			_ = conn.Close()
+		}
+	}()
+	for range 2 * connections {
+		conn, err := net.Dial("tcp", c.Addresses()[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, conn)
+	}
+	if status, body := call(t, c, "GET", "/peer/v1/id_token", "", map[string]string{"Authorization": "Bearer " + key}); status != 200 {
+		t.Errorf("%d %s", status, body)
+	}
+	held := 0
+	for _, conn := range open {
+		if err := conn.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		var timeout net.Error
+		if _, err := conn.Read(make([]byte, 1)); errors.As(err, &timeout) && timeout.Timeout() {
+			held++
+		}
+	}
+	if held == 0 || held > connections {
+		t.Errorf("%d of %d connections are held, want %d at most", held, len(open), connections)
+	}
+	for range 2 {
+		if status, _ := call(t, c, "GET", "/peer/v1/id_token", "", map[string]string{"Authorization": "Bearer guess"}); status != 401 {
+			t.Errorf("a guess: %d", status)
+		}
+	}
 }

@@ -3,14 +3,16 @@ package localapi
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"maps"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/lanyardhq/lanyard/internal/fairshare"
+	"github.com/lanyardhq/lanyard/internal/logbudget"
 	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/token/operator"
 	"github.com/lanyardhq/lanyard/internal/workload"
@@ -19,12 +21,13 @@ import (
 // Config is what an API is made of.
 type Config struct {
 	Log       *slog.Logger
-	Key       Key
+	Key       func() (Key, error)
 	Addresses []string // where it listens, as host:port; a request's Host may be one of these hosts
 	Callers   Callers  // nil where no caller is ever known
 	Tokens    Tokens
 	Workload  func(identity string) (Workload, bool)
 	Identity  func() string // whose token a caller with the key gets, "" for nobody's
+	Count     func(Result)  // of each call, as it is answered; may be nil
 }
 
 // Callers finds out who made a connection to the API: nil is nobody known.
@@ -48,9 +51,22 @@ type Workload interface {
 // gets the configured identity's; and, over TCP only, a process that the connect
 // hook attributed to an identity with local_api: true, who gets its own.
 type API struct {
-	config Config
-	hosts  map[string]bool // what a request's Host may be, besides loopback's names
+	config   Config
+	hosts    map[string]bool // what a request's Host may be, besides loopback's names
+	guesses  *guesses
+	warnings *logbudget.Budget
+	// Looking for a caller's identity, and the calls themselves, are done for so many
+	// at once, with a share for each party and each identity.
+	looks *fairshare.Limiter[workload.Party]
+	turns *fairshare.Limiter[string]
 }
+
+const (
+	looksAtOnce = 16
+	lookLimit   = 5 * time.Second
+	callsAtOnce = 32
+	callLimit   = 15 * time.Second // with the turn that it waits for
+)
 
 // New returns the API.
 func New(config Config) *API {
@@ -60,7 +76,14 @@ func New(config Config) *API {
 			hosts[strings.ToLower(host)] = true
 		}
 	}
-	return &API{config: config, hosts: hosts}
+	if config.Count == nil {
+		config.Count = func(Result) {}
+	}
+	return &API{
+		config: config, hosts: hosts, guesses: newGuesses(), warnings: logbudget.New(logbudget.Config{}),
+		looks: fairshare.NewNestedLimiter[workload.Place, workload.Party](looksAtOnce),
+		turns: fairshare.NewLimiter[string](callsAtOnce),
+	}
 }
 
 // WorkloadHeader is what a caller without the key must send: a browser or a
@@ -90,7 +113,7 @@ func (a *API) Handler() http.Handler {
 		mux.HandleFunc(pattern, a.authorised(call))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		answerError(w, http.StatusNotFound, "no such call; there are "+strings.Join(a.Calls(), ", "))
+		a.refuse(w, &refusal{http.StatusNotFound, ResultNoSuchCall, "no such call; there are " + strings.Join(a.Calls(), ", ")})
 	})
 	return a.fromHere(mux)
 }
@@ -101,22 +124,32 @@ func (a *API) Handler() http.Handler {
 func (a *API) fromHere(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.IsAbs() || !a.hostAllowed(r.Host) || len(r.Header.Values("Origin")) > 0 {
-			answerError(w, http.StatusForbidden, "call this API by its own address, and not from a web page")
+			a.refuse(w, &refusal{http.StatusForbidden, ResultForeign, "call this API by its own address, and not from a web page"})
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// authorised wraps a call: it finds the identity that the caller may act for.
+// authorised wraps a call: it finds the identity that the caller may act for, and has
+// the call wait for its turn among that identity's.
 func (a *API) authorised(call call) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		identity, refusal := a.authenticate(r)
 		if refusal != nil {
-			answerError(w, refusal.status, refusal.message)
+			a.refuse(w, refusal)
 			return
 		}
-		call(w, r, identity)
+		callerOf(r.Context()).recognise(identity)
+		ctx, cancel := context.WithTimeout(r.Context(), callLimit)
+		defer cancel()
+		done, err := a.turns.Acquire(ctx, identity)
+		if err != nil {
+			a.answerError(w, ResultBusy, http.StatusServiceUnavailable, "too many calls for this identity are under way")
+			return
+		}
+		defer done()
+		call(w, r.WithContext(ctx), identity)
 	}
 }
 
@@ -136,28 +169,6 @@ func (a *API) hostAllowed(host string) bool {
 	return a.hosts[name]
 }
 
-type refusal struct {
-	status  int
-	message string
-}
-
-func (a *API) authenticate(r *http.Request) (identity string, no *refusal) {
-	fields := r.Header.Values("Authorization")
-	if len(fields) > 1 {
-		return "", &refusal{http.StatusUnauthorized, "more than one Authorization field"}
-	}
-	if given, ok := bearer(fields); ok {
-		if !a.config.Key.Matches(given) {
-			return "", &refusal{http.StatusUnauthorized, "wrong API key"}
-		}
-		if identity := a.config.Identity(); identity != "" {
-			return identity, nil
-		}
-		return "", &refusal{http.StatusNotFound, "the API key stands for no identity here; name one with local_api: {identity: NAME}"}
-	}
-	return a.authenticateProcess(r)
-}
-
 // bearer returns the credential of the Authorization field, if there is one of that
 // scheme (RFC 6750), whose name knows no case (RFC 9110 §11.1).
 func bearer(fields []string) (credential string, found bool) {
@@ -168,38 +179,23 @@ func bearer(fields []string) (credential string, found bool) {
 	return credential, found && strings.EqualFold(scheme, "Bearer")
 }
 
-func (a *API) authenticateProcess(r *http.Request) (string, *refusal) {
-	flow, known := callerFlow(r.Context())
-	if !known || a.config.Callers == nil || r.Header.Get(WorkloadHeader) != "1" {
-		return "", &refusal{http.StatusUnauthorized, "missing API key (Authorization: Bearer …)"}
-	}
-	id, err := a.config.Callers.Identify(r.Context(), flow)
-	var tie *workload.AmbiguousError
-	switch {
-	case errors.As(err, &tie):
-		return "", &refusal{http.StatusForbidden, tie.Error()}
-	case err != nil:
-		a.config.Log.Warn("cannot attribute a caller of the local API", "image", flow.Image, "error", err)
-		return "", &refusal{http.StatusUnauthorized, "this process could not be recognised"}
-	case id == nil:
-		return "", &refusal{http.StatusUnauthorized, "this process has no registered identity"}
-	case !id.LocalAPI:
-		return "", &refusal{http.StatusForbidden, "identity " + id.Name + " may not fetch its raw token; its configuration has local_api: false"}
-	}
-	return id.Name, nil
+func (a *API) answer(w http.ResponseWriter, body any) {
+	a.config.Count(ResultAnswered)
+	write(w, http.StatusOK, body)
 }
 
-func answer(w http.ResponseWriter, status int, body any) {
+func (a *API) answerError(w http.ResponseWriter, result Result, status int, message string) {
+	a.config.Count(result)
+	write(w, status, struct {
+		Code    int32  `json:"code"`
+		Message string `json:"message"`
+	}{int32(status), message})
+}
+
+func write(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	// The caller may be gone; there is nobody to tell.
 	_ = json.NewEncoder(w).Encode(body)
-}
-
-func answerError(w http.ResponseWriter, status int, message string) {
-	answer(w, status, struct {
-		Code    int32  `json:"code"`
-		Message string `json:"message"`
-	}{int32(status), message})
 }

@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/lanyardhq/lanyard/internal/admission"
 	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/token/operator"
 	"github.com/lanyardhq/lanyard/internal/workload"
@@ -74,17 +76,17 @@ type fakeFlow struct {
 	kind workload.FlowKind
 }
 
-func (f fakeFlow) Lookup(client netip.AddrPort) (workload.Flow, error) {
+func (f fakeFlow) Lookup(syscall.Conn) (workload.Flow, error) {
 	if f.pid == 0 {
 		return workload.Flow{}, workload.ErrNoFlow
 	}
-	return workload.Flow{Kind: f.kind, Client: client, Image: workload.Image{PID: f.pid}}, nil
+	return workload.Flow{Kind: f.kind, Image: workload.Image{PID: f.pid}}, nil
 }
 
 func serveLocalAPI(t *testing.T, flow Flows, identity string) string {
 	t.Helper()
 	api := New(Config{
-		Log: slog.New(slog.DiscardHandler), Key: NewKey(testKey),
+		Log: slog.New(slog.DiscardHandler), Key: NewKey(testKey).Always(),
 		Addresses: []string{"lanyard.example:3013"},
 		Callers:   fakeCallers{1: {Name: "open", LocalAPI: true}, 2: {Name: "closed"}},
 		Tokens:    fakeTokens{},
@@ -94,7 +96,7 @@ func serveLocalAPI(t *testing.T, flow Flows, identity string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := NewServer(api.Handler(), flow)
+	server := NewServer(api.Handler(), Door{Flows: flow, Gate: admission.NewGate(30), Log: slog.New(slog.DiscardHandler)})
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {
@@ -180,9 +182,8 @@ func TestUnixSocketNeverKnowsItsCaller(t *testing.T) {
 	}
 	seen := make(chan bool, 1)
 	server := NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, known := callerFlow(r.Context())
-		seen <- known
-	}), nil)
+		seen <- callerOf(r.Context()).flow != nil
+	}), Door{Gate: admission.NewGate(30), Log: slog.New(slog.DiscardHandler)})
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	client := &http.Client{Transport: &http.Transport{
@@ -205,6 +206,16 @@ func TestUnixSocketNeverKnowsItsCaller(t *testing.T) {
 	}
 	_ = server.Close()
 	<-done
+	// A file that is no socket is somebody's.
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ListenUnix(t.Context(), path); err == nil || !strings.Contains(err.Error(), "something else") {
+		t.Errorf("in the place of a file: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
 	// What a crash leaves is replaced.
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {

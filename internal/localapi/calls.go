@@ -28,7 +28,7 @@ func (a *API) workloadID(w http.ResponseWriter, r *http.Request, identity string
 		a.answerFailure(w, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string]string{"id": enrolment.WorkloadID})
+	a.answer(w, map[string]string{"id": enrolment.WorkloadID})
 }
 
 // idToken serves the identity's ID token: by default one without audience, as in
@@ -36,7 +36,7 @@ func (a *API) workloadID(w http.ResponseWriter, r *http.Request, identity string
 func (a *API) idToken(w http.ResponseWriter, r *http.Request, identity string) {
 	audiences := r.URL.Query()["audience"]
 	if len(audiences) > 1 {
-		answerError(w, http.StatusBadRequest, "ask for one audience")
+		a.answerError(w, ResultBadRequest, http.StatusBadRequest, "ask for one audience")
 		return
 	}
 	t, err := a.config.Tokens.Get(r.Context(), token.Request{Identity: identity, Audience: strings.Join(audiences, "")})
@@ -44,7 +44,7 @@ func (a *API) idToken(w http.ResponseWriter, r *http.Request, identity string) {
 		a.answerFailure(w, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string]string{"jwt_id_token": t.Reveal()})
+	a.answer(w, map[string]string{"jwt_id_token": t.Reveal()})
 }
 
 // secretBody is a secret as the original has it; one that does not expire has a
@@ -70,7 +70,7 @@ func (a *API) secret(w http.ResponseWriter, r *http.Request, identity string) {
 	case "true":
 		refresh = true
 	default:
-		answerError(w, http.StatusBadRequest, "force_refresh is true or false")
+		a.answerError(w, ResultBadRequest, http.StatusBadRequest, "force_refresh is true or false")
 		return
 	}
 	s, err := source.Secret(r.Context(), r.PathValue("id"), refresh)
@@ -82,7 +82,7 @@ func (a *API) secret(w http.ResponseWriter, r *http.Request, identity string) {
 	if !s.ExpiresAt.IsZero() {
 		body.ExpiresAt = &s.ExpiresAt
 	}
-	answer(w, http.StatusOK, body)
+	a.answer(w, body)
 }
 
 // invite serves a ticket that was minted from a factory.
@@ -96,7 +96,7 @@ func (a *API) invite(w http.ResponseWriter, r *http.Request, identity string) {
 		TicketFactoryID string `json:"ticket_factory_id"`
 	}
 	if err := readObject(http.MaxBytesReader(w, r.Body, maxBody), &request); err != nil || request.TicketFactoryID == "" {
-		answerError(w, http.StatusBadRequest, `the body is not a JSON object like {"ticket_factory_id": "…"}`)
+		a.answerError(w, ResultBadRequest, http.StatusBadRequest, `the body is not a JSON object like {"ticket_factory_id": "…"}`)
 		return
 	}
 	ticket, err := source.Invite(r.Context(), request.TicketFactoryID)
@@ -104,7 +104,7 @@ func (a *API) invite(w http.ResponseWriter, r *http.Request, identity string) {
 		a.answerFailure(w, err)
 		return
 	}
-	answer(w, http.StatusOK, map[string]string{"ticket_id": ticket})
+	a.answer(w, map[string]string{"ticket_id": ticket})
 }
 
 // readObject reads one JSON value and nothing after it. Members that we do not
@@ -125,16 +125,16 @@ func (a *API) answerFailure(w http.ResponseWriter, err error) {
 	var invalid *operator.InvalidError
 	switch {
 	case errors.As(err, &refused):
-		answerError(w, http.StatusForbidden, refused.Message)
+		a.answerError(w, ResultRefused, http.StatusForbidden, refused.Message)
 	case errors.As(err, &invalid):
-		answerError(w, http.StatusBadRequest, invalid.Message)
+		a.answerError(w, ResultBadRequest, http.StatusBadRequest, invalid.Message)
 	case errors.Is(err, token.ErrNoSource):
-		answerError(w, http.StatusNotFound, "this identity has no tokens")
+		a.answerError(w, ResultRefused, http.StatusNotFound, "this identity has no tokens")
 	case errors.Is(err, operator.ErrNotFound):
-		answerError(w, http.StatusNotFound, "there is none of that id, or not for this workload")
+		a.answerError(w, ResultRefused, http.StatusNotFound, "there is none of that id, or not for this workload")
 	default:
 		sayWhen(w, err)
-		answerError(w, http.StatusServiceUnavailable, err.Error())
+		a.answerError(w, ResultUnavailable, http.StatusServiceUnavailable, err.Error())
 	}
 }
 

@@ -90,6 +90,9 @@ func TestLocalAPIHosts(t *testing.T) {
 		{"Origin null", host("localhost") + "Origin: null\r\n", 403},
 		{"Origin empty", host("localhost") + "oRIGIN:\r\n", 403},
 		{"preflight", "OPTIONS " + path + " HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n", 403},
+		{"OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n", 400},
+		{"OPTIONS *, another name", "OPTIONS * HTTP/1.1\r\nHost: evil.example\r\n", 403},
+		{"OPTIONS * with Origin", "OPTIONS * HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n", 403},
 	} {
 		for _, caller := range []string{"Lanyard-Workload: 1\r\n", "Authorization: Bearer " + testKey + "\r\n"} {
 			t.Run(c.name, func(t *testing.T) {
@@ -105,12 +108,12 @@ func TestLocalAPIHosts(t *testing.T) {
 
 // TestNobodyIsKnown: without a way to tell who calls, a flow is worth nothing.
 func TestNobodyIsKnown(t *testing.T) {
-	api := New(Config{Key: NewKey(testKey), Tokens: fakeTokens{}, Identity: func() string { return "keyed" }})
+	api := New(Config{Key: NewKey(testKey).Always(), Tokens: fakeTokens{}, Identity: func() string { return "keyed" }})
 	r := httptest.NewRequest(http.MethodGet, "/peer/v1/id_token", nil)
 	r.Host = "localhost"
 	r.Header.Set(WorkloadHeader, "1")
 	answered := httptest.NewRecorder()
-	api.Handler().ServeHTTP(answered, r.WithContext(context.WithValue(r.Context(), flowKey{}, workload.Flow{})))
+	api.Handler().ServeHTTP(answered, r.WithContext(context.WithValue(r.Context(), callerKey{}, &caller{flow: &workload.Flow{}})))
 	if answered.Code != http.StatusUnauthorized {
 		t.Errorf("got %d %s", answered.Code, answered.Body)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/lanyardhq/lanyard/internal/privatefile"
+	"github.com/lanyardhq/lanyard/internal/trustedpath"
 )
 
 // keyFile is where the local API's key is kept, in the state folder.
@@ -28,6 +29,11 @@ func (k Key) Matches(given string) bool {
 	return subtle.ConstantTimeCompare(digest[:], k.digest[:]) == 1
 }
 
+// Always returns a Config's Key that is this one whenever it is asked for.
+func (k Key) Always() func() (Key, error) {
+	return func() (Key, error) { return k, nil }
+}
+
 // OpenKey returns the configured key or, when there is none, the random one
 // in the state folder, which the first start makes (mode 0600). The path is
 // empty for a configured key.
@@ -39,10 +45,27 @@ func OpenKey(configured, stateDir string) (key Key, path string, err error) {
 	text, err := privatefile.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		text = rand.Text()
-		err = privatefile.Create(path, text)
+		if err := privatefile.Create(path, text); err != nil {
+			return Key{}, "", fmt.Errorf("make local API key: %w", err)
+		}
+		return NewKey(text), path, nil
 	}
 	if err != nil {
-		return Key{}, "", fmt.Errorf("open local API key: %w; if others may know it, remove it to have a new one made", err)
+		return Key{}, "", fmt.Errorf("open local API key: %w%s", err, wayOut(err))
 	}
 	return NewKey(text), path, nil
+}
+
+// wayOut says what becomes of a key file that cannot be used, where that is the file's
+// own fault.
+func wayOut(err error) string {
+	var untrusted *trustedpath.UntrustedError
+	var failed *fs.PathError
+	switch {
+	case errors.As(err, &untrusted):
+		return "; if others may know it, remove it to have a new one made"
+	case errors.As(err, &failed):
+		return ""
+	}
+	return "; remove it to have a new one made"
 }

@@ -50,7 +50,7 @@ func TestEmptyAPIKeyFileIsAnError(t *testing.T) {
 	if err := os.WriteFile(dir+"/"+keyFile, []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := OpenKey("", dir); err == nil || !strings.Contains(err.Error(), "remove it") {
+	if _, _, err := OpenKey("", dir); err == nil || !strings.Contains(err.Error(), "remove it") || strings.Contains(err.Error(), "others") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -65,8 +65,15 @@ func TestAPIKeyThatOthersCanReadIsAnError(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _, err := OpenKey("", dir)
-		if err == nil || !strings.Contains(err.Error(), "remove it") || strings.Contains(err.Error(), "hunter2") {
+		if err == nil || !strings.Contains(err.Error(), "if others may know it, remove it") || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("mode %o: %v", mode, err)
 		}
+	}
+}
+
+// TestAPIKeyThatCannotBeMade: there is nothing to remove.
+func TestAPIKeyThatCannotBeMade(t *testing.T) {
+	if _, _, err := OpenKey("", t.TempDir()+"/none"); err == nil || !strings.Contains(err.Error(), "make local API key") || strings.Contains(err.Error(), "remove") {
+		t.Errorf("got %v", err)
 	}
 }

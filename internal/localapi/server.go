@@ -4,96 +4,86 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
-	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
+	"github.com/lanyardhq/lanyard/internal/admission"
+	"github.com/lanyardhq/lanyard/internal/listen"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
+// How long a server waits for its clients. A call has less than what the answer may
+// take.
 const (
-	timeout    = 30 * time.Second
-	headerSize = 16 << 10
+	headerTimeout = 5 * time.Second
+	readTimeout   = 10 * time.Second
+	writeTimeout  = 30 * time.Second
+	idleTimeout   = time.Minute
+	headerSize    = 16 << 10
 )
 
-type flowKey struct{}
-
-// callerFlow returns what the connect hook recorded of the connection that a
-// request came on.
-func callerFlow(ctx context.Context) (workload.Flow, bool) {
-	f, ok := ctx.Value(flowKey{}).(workload.Flow)
-	return f, ok
-}
-
-// Flows claims a published flow by the client's end of the connection.
+// Flows knows what the connect hook recorded of an accepted connection.
 type Flows interface {
-	Lookup(client netip.AddrPort) (workload.Flow, error)
+	Lookup(accepted syscall.Conn) (workload.Flow, error)
 }
 
-// NewServer returns a server of the API. The flow is claimed while the connection
-// is being accepted, in order, so that no later connection can take it. With
-// flows nil (the Unix socket) no caller is ever known.
-func NewServer(handler http.Handler, flows Flows) *http.Server {
+// Door is how a server's callers come in.
+type Door struct {
+	Flows Flows           // nil where no caller is ever known: the Unix socket
+	Peers admission.Peers // of the listener that is served
+	Gate  *admission.Gate // what it may hold
+	Log   *slog.Logger    // what net/http has to say
+}
+
+// NewServer returns a server of the API.
+func NewServer(handler http.Handler, door Door) *http.Server {
 	return &http.Server{
-		Handler:           handler,
-		ReadTimeout:       timeout,
-		ReadHeaderTimeout: timeout,
-		WriteTimeout:      timeout,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    headerSize,
+		Handler:                      handler,
+		ReadTimeout:                  readTimeout,
+		ReadHeaderTimeout:            headerTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               headerSize,
+		DisableGeneralOptionsHandler: true, // of OPTIONS * too, Host and Origin are looked at
+		ErrorLog:                     slog.NewLogLogger(door.Log.Handler(), slog.LevelWarn),
+		ConnState:                    door.Gate.StateChanged,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			tcp, ok := c.RemoteAddr().(*net.TCPAddr)
-			if flows == nil || !ok {
-				return ctx
+			by := &caller{conn: c, gate: door.Gate, flow: claimFlow(door.Flows, c)}
+			if by.flow != nil {
+				by.party = by.flow.Party()
+			} else {
+				by.party = door.Peers.Party(c)
 			}
-			flow, err := flows.Lookup(tcp.AddrPort())
-			if err != nil || flow.Kind != workload.FlowLocalAPI {
-				return ctx // the caller then needs the key
-			}
-			return context.WithValue(ctx, flowKey{}, flow)
+			door.Gate.Admit(c, by.party) // or it is closed, which its server sees
+			return context.WithValue(ctx, callerKey{}, by)
 		},
 	}
 }
 
-// ListenUnix makes the local API's Unix socket. A socket that a crash left is
-// replaced; one that answers is another agent's.
-func ListenUnix(ctx context.Context, path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("make folder of the local API socket: %w", err)
+// claimFlow returns what the connect hook recorded of an accepted connection; without
+// it, the caller needs the key.
+func claimFlow(flows Flows, c net.Conn) *workload.Flow {
+	accepted, ok := c.(syscall.Conn)
+	if flows == nil || !ok {
+		return nil
 	}
-	var dialer net.Dialer
-	if c, err := dialer.DialContext(ctx, "unix", path); err == nil {
-		_ = c.Close()
-		return nil, fmt.Errorf("listen on %s: another agent answers there; stop it, or set LANYARD_LOCAL_SOCKET", path)
+	flow, err := flows.Lookup(accepted)
+	if err != nil || flow.Kind != workload.FlowLocalAPI {
+		return nil
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("replace the local API socket: %w", err)
-	}
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listen on the local API socket: %w", err)
-	}
-	// Anybody may connect: the key decides.
-	if err := os.Chmod(path, 0o666); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the local API socket: %w", err), l.Close())
-	}
-	return l, nil
+	return &flow
 }
 
 // ListenTCP makes a listener; its error names the setting.
-func ListenTCP(ctx context.Context, address, setting string) (*net.TCPListener, error) {
-	var config net.ListenConfig
-	config.SetMultipathTCP(false)
-	l, err := config.Listen(ctx, "tcp", address)
+func ListenTCP(ctx context.Context, address, setting string) (*listen.Listener, error) {
+	l, err := listen.TCP(ctx, listen.Config{}, address)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s (%s): %w", address, setting, err)
 	}
-	return l.(*net.TCPListener), nil
+	return l, nil
 }
 
 // LacksFamily reports whether a listener could not be made because this host has

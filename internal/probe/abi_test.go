@@ -3,7 +3,9 @@
 package probe
 
 import (
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,19 +63,26 @@ func TestLayoutIsTheKernels(t *testing.T) {
 		m          string
 		key, value any
 	}{
-		{connect, "cgroups", uint64(0), uint64(0)},
-		{connect, "closed_prefixes", bpf.ConnectPrefixKey{}, uint8(0)},
+		{connect, "budgets", uint32(0), bpf.ConnectBudget{}},
+		{connect, "cgroup_roots", uint64(0), uint64(0)},
+		{connect, "cgroups", uint64(0), bpf.ConnectCgroupFacts{}},
+		{connect, "closed_prefixes", bpf.ConnectPrefixKey{}, bpf.ConnectClosed{}},
 		{connect, "counters", uint32(0), uint64(0)},
-		{connect, "disputes", bpf.ConnectFlowKey{}, uint64(0)},
+		{process, "attributed", uint32(0), uint32(0)},
 		{process, "epochs", uint32(0), uint64(0)},
+		{connect, "cgroups_told", uint64(0), uint64(0)},
 		{connect, "executables", [nameSize]byte{}, uint64(0)},
-		{connect, "flows", bpf.ConnectFlowKey{}, bpf.ConnectFlow{}},
+		{connect, "files", bpf.ConnectFileId{}, uint64(0)},
+		{connect, "groups", uint32(0), uint64(0)},
+		{connect, "handshakes", bpf.ConnectFlowKey{}, bpf.ConnectFlow{}},
 		{connect, "heartbeat", uint32(0), uint64(0)},
-		{connect, "images", uint32(0), bpf.ConnectImage{}},
+		{connect, "images", uint32(0), bpf.ConnectKnownImage{}},
+		{connect, "local_handshakes", bpf.ConnectFlowKey{}, bpf.ConnectFlow{}},
 		{connect, "ports", uint32(0), bpf.ConnectPortRule{}},
 		{connect, "readiness_by_netns", bpf.ConnectReadinessKey{}, bpf.ConnectReadiness{}},
 		{connect, "settings_now", uint32(0), bpf.ConnectSettings{}},
 		{connect, "sockets", int32(0), bpf.ConnectSocket{}},
+		{connect, "units", [nameSize]byte{}, uint64(0)},
 		{connect, "users", uint32(0), uint64(0)},
 		{connect, "verdicts", bpf.ConnectVerdictKey{}, bpf.ConnectVerdict(0)},
 		{connect, "watched_prefixes", bpf.ConnectPrefixKey{}, uint8(0)},
@@ -95,17 +104,26 @@ func TestLayoutIsTheKernels(t *testing.T) {
 			requireLayout(t, test.m+" value", value, m.Value)
 		}
 	}
-	var process1 *btf.Struct
-	must(t, process.Types.TypeByName("process", &process1))
-	requireLayout(t, "process event", reflect.TypeFor[bpf.ProcessProcess](), process1)
+	for name, goType := range map[string]reflect.Type{
+		"process": reflect.TypeFor[bpf.ProcessProcess](), "whoami": reflect.TypeFor[bpf.ProcessWhoami](),
+		"file_query": reflect.TypeFor[bpf.ProcessFileQuery](), "identified": reflect.TypeFor[bpf.ProcessIdentified](),
+		"counted": reflect.TypeFor[bpf.ProcessCounted](),
+	} {
+		var cType *btf.Struct
+		must(t, process.Types.TypeByName(name, &cType))
+		requireLayout(t, name, goType, cType)
+	}
 }
 
-// Both objects describe the maps that they share in the same way, or the second
+// All objects describe the maps that they share in the same way, or the second
 // could not be loaded beside the first.
 func TestSharedMapsAgree(t *testing.T) {
 	connect, process := specs(t)
+	handshake, err := bpf.LoadHandshake()
+	must(t, err)
 	shared := 0
-	for name, m := range process.Maps {
+	for _, m := range slices.Concat(slices.Collect(maps.Values(process.Maps)), slices.Collect(maps.Values(handshake.Maps))) {
+		name := m.Name
 		other, ok := connect.Maps[name]
 		if !ok {
 			continue
@@ -131,6 +149,13 @@ func TestConstantsAreTheKernels(t *testing.T) {
 		{"name size", nameSize, connect.Maps["executables"].KeySize},
 		{"executables", maxConditions, connect.Maps["executables"].MaxEntries},
 		{"users", maxConditions, connect.Maps["users"].MaxEntries},
+		{"groups", maxConditions, connect.Maps["groups"].MaxEntries},
+		{"units", maxConditions, connect.Maps["units"].MaxEntries},
+		{"cgroups that are named", maxConditions, connect.Maps["cgroup_roots"].MaxEntries},
+		{"files that are named and learnt", 2 * maxConditions, connect.Maps["files"].MaxEntries},
+		{"attributed", epochSlots, process.Maps["attributed"].MaxEntries},
+		{"budgets", budgetCount, connect.Maps["budgets"].MaxEntries},
+		{"images, of all budgets", sharedImages + reservedImages + (1 << 14), connect.Maps["images"].MaxEntries},
 		{"watched prefixes, old and new", 2 * maxPrefixes, connect.Maps["watched_prefixes"].MaxEntries},
 		{"closed prefixes", maxPrefixes, connect.Maps["closed_prefixes"].MaxEntries},
 		{"ports", 1 << 16, connect.Maps["ports"].MaxEntries},

@@ -15,7 +15,7 @@ import (
 )
 
 // layoutOfVersion is the fingerprint of the maps that abiVersion stands for.
-const layoutOfVersion = "9c633ed0a7148a74"
+const layoutOfVersion = "430fc692fdc6c966"
 
 // An agent takes over the maps that another version left under the same pin path.
 // If they are laid out in another way it could not start, or would misread them.

@@ -32,14 +32,16 @@ type agent struct {
 // here is where code runs that needs no other network namespace.
 func here(f func() error) error { return f() }
 
-// everyone is a watch on one port of every address that makes every caller a
-// candidate.
+// everyone is a watch on one port of every address, for an identity that every
+// caller has.
 func everyone(port uint16) workload.Watch {
 	return workload.Watch{
 		Ports:      []workload.WatchedPort{{Port: port}},
-		Conditions: []workload.Condition{{}},
+		Conditions: []workload.Condition{{Identity: everybody, Certain: &workload.Certainty{}}},
 	}
 }
+
+const everybody = "everybody"
 
 func openAgent(config Config, in func(func() error) error) (*agent, error) {
 	config.Logger = slog.New(slog.DiscardHandler)
@@ -86,9 +88,17 @@ func (a *agent) listen(in func(func() error) error) error {
 }
 
 func (a *agent) announce(family Family, routable bool) error {
-	return a.probe.Ready(Listener{
-		NetNS: a.cookie, Family: family, Port: portOf(a.listeners[family]), Routable: routable,
+	return a.probe.Ready(Readiness{
+		NetNS: a.cookie, Family: family, Ports: onlyAt(portOf(a.listeners[family])), Routable: routable,
 	})
+}
+
+// onlyAt has one listener stand for all.
+func onlyAt(port uint16) (ports Ports) {
+	for i := range ports {
+		ports[i] = port
+	}
+	return ports
 }
 
 // run starts the heartbeat.

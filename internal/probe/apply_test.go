@@ -3,7 +3,6 @@
 package probe
 
 import (
-	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -15,7 +14,7 @@ import (
 
 // injectAll accepts what is redirected and greets it as the injector, until the
 // listener is closed. It counts what has no flow.
-func (h *host) injectAll(t *testing.T) (stop func() (lost int)) {
+func (h *host) injectAll(t testing.TB) (stop func() (lost int)) {
 	t.Helper()
 	listener := h.listeners[unix.AF_INET]
 	must(t, listener.SetDeadline(time.Time{}))
@@ -28,10 +27,11 @@ func (h *host) injectAll(t *testing.T) (stop func() (lost int)) {
 				done <- lost
 				return
 			}
-			if _, err := h.probe.Flows(h.cookie).Lookup(conn.RemoteAddr().(*net.TCPAddr).AddrPort()); err != nil {
+			if flow, err := h.probe.Lookup(conn); err != nil {
 				lost++
 			} else {
 				_, _ = conn.Write([]byte("I"))
+				h.probe.Release(flow)
 			}
 			conn.Close()
 		}

@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -37,10 +38,14 @@ func (h *host) requireCandidate(t *testing.T, c *process, candidate bool) {
 	}
 }
 
-func named(names ...string) workload.Condition { return workload.Condition{ExecutableNames: names} }
-func owned(uids ...uint32) workload.Condition  { return workload.Condition{UIDs: uids} }
+func named(names ...string) workload.Condition {
+	return workload.Condition{Identity: fmt.Sprint("named ", names), ExecutableNames: names}
+}
+func owned(uids ...uint32) workload.Condition {
+	return workload.Condition{Identity: fmt.Sprint("owned by ", uids), UIDs: uids}
+}
 func both(name string, uid uint32) workload.Condition {
-	return workload.Condition{ExecutableNames: []string{name}, UIDs: []uint32{uid}}
+	return workload.Condition{Identity: fmt.Sprint(name, " owned by ", uid), ExecutableNames: []string{name}, UIDs: []uint32{uid}}
 }
 
 // strangers are identities that no caller of these tests can have.
@@ -88,6 +93,7 @@ func TestBystanders(t *testing.T) {
 		{"shared bits", append(append([]workload.Condition{both("billing", other)}, strangers(63)...), both("curl", me)), true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			h.watch(t, workload.Watch{}) // no identity has a bit
 			h.watch(t, workload.Watch{Ports: []workload.WatchedPort{{Port: watched}}, Conditions: test.conditions})
 			h.requireCandidate(t, c, test.candidate)
 		})
@@ -118,7 +124,7 @@ func TestBystandersByCgroup(t *testing.T) {
 	h.serve(t, at(target4), "D")
 	c := h.start(t, "billing")
 	in := func(want string) workload.Condition {
-		return workload.Condition{Cgroup: func(path string) bool { return path == want }}
+		return workload.Condition{Identity: "in " + want, Cgroup: func(path string) bool { return path == want }}
 	}
 	watch := func(conditions ...workload.Condition) {
 		h.watch(t, workload.Watch{Ports: []workload.WatchedPort{{Port: watched}}, Conditions: conditions})
@@ -133,7 +139,7 @@ func TestBystandersByCgroup(t *testing.T) {
 	must(t, h.probe.LearnCgroup(h.cgroup.ID, h.cgroup.Name))
 	h.requireCandidate(t, c, true)
 
-	watch(workload.Condition{ExecutableNames: []string{"curl"}, Cgroup: in(h.cgroup.Name).Cgroup})
+	watch(workload.Condition{Identity: "curl there", ExecutableNames: []string{"curl"}, Cgroup: in(h.cgroup.Name).Cgroup})
 	must(t, h.probe.LearnCgroup(h.cgroup.ID, h.cgroup.Name))
 	h.requireCandidate(t, c, false) // the right cgroup, but the wrong name
 
@@ -217,7 +223,8 @@ func TestVerdicts(t *testing.T) {
 		h.requireCandidate(t, c, true)
 	})
 	pass()
-	t.Run("new configuration", func(t *testing.T) {
+	t.Run("another configuration", func(t *testing.T) {
+		h.watch(t, workload.Watch{Ports: []workload.WatchedPort{{Port: watched}}, Conditions: []workload.Condition{named("billing")}})
 		h.watch(t, everyone(watched))
 		h.requireCandidate(t, c, true)
 	})

@@ -4,6 +4,7 @@ package probe
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -73,19 +74,69 @@ func unescapeMount(path string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(path)
 }
 
-// cgroupID returns the kernel's id of the cgroup at path: the inode number on
-// cgroup2.
-func cgroupID(path string) (uint64, error) {
+// cgroupDir is an open cgroup2 folder.
+type cgroupDir struct {
+	dir  *os.File
+	id   uint64 // as bpf_get_current_cgroup_id(2) says it: the inode number
+	name string // where it is, by the kernel's word
+}
+
+func openCgroup(path string) (*cgroupDir, error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open cgroup: %w", err)
+	}
+	return newCgroupDir(dir)
+}
+
+func newCgroupDir(dir *os.File) (*cgroupDir, error) {
 	var fs unix.Statfs_t
-	if err := unix.Statfs(path, &fs); err != nil {
-		return 0, fmt.Errorf("open cgroup %s: %w", path, err)
-	}
-	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
-		return 0, fmt.Errorf("open cgroup %s: not a cgroup2 folder; name one below the cgroup2 root", path)
-	}
 	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return 0, fmt.Errorf("open cgroup %s: %w", path, err)
+	err := errors.Join(unix.Fstatfs(int(dir.Fd()), &fs), unix.Fstat(int(dir.Fd()), &st))
+	if err == nil && fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		err = errors.New("not a cgroup2 folder; name one below the cgroup2 root")
 	}
-	return st.Ino, nil
+	c := &cgroupDir{dir: dir, id: st.Ino}
+	if err == nil {
+		c.name, err = os.Readlink(c.path())
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open cgroup %s: %w", dir.Name(), err), dir.Close())
+	}
+	return c, nil
+}
+
+// fileIDKernfs is the type of a file handle of kernfs: eight bytes, the cgroup id
+// (include/linux/exportfs.h).
+const fileIDKernfs = 0xfe
+
+// byID opens another cgroup of the same hierarchy. It needs CAP_DAC_READ_SEARCH.
+func (c *cgroupDir) byID(id uint64) (*cgroupDir, error) {
+	var raw [8]byte
+	binary.NativeEndian.PutUint64(raw[:], id)
+	fd, err := unix.OpenByHandleAt(int(c.dir.Fd()), unix.NewFileHandle(fileIDKernfs, raw[:]), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("open cgroup %d: %w", id, err)
+	}
+	return newCgroupDir(os.NewFile(uintptr(fd), fmt.Sprintf("cgroup %d", id)))
+}
+
+// isIn reports whether this is the other cgroup, or one below it.
+func (c *cgroupDir) isIn(other *cgroupDir) bool {
+	return c.id == other.id || strings.HasPrefix(c.name, strings.TrimSuffix(other.name, "/")+"/")
+}
+
+// path leads to this very cgroup, whatever has its name.
+func (c *cgroupDir) path() string { return fmt.Sprintf("/proc/self/fd/%d", c.dir.Fd()) }
+
+func (c *cgroupDir) close() { _ = c.dir.Close() } // it was read only
+
+// cgroupID returns the kernel's id of the cgroup at path.
+func cgroupID(path string) (uint64, error) {
+	c, err := openCgroup(path)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	return c.id, nil
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -128,6 +129,10 @@ func (c *client) do(r request, answer *response) error {
 		n, err := read(fd, buffer)
 		answer.Text = string(buffer[:max(n, 0)])
 		return err
+	case "is deferred":
+		set, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT)
+		answer.Counts = map[string]int{"deferred": set}
+		return err
 	case "disconnect":
 		return disconnect(fd)
 	case "number":
@@ -146,6 +151,8 @@ func (c *client) doAsProcess(r request, answer *response) error {
 	switch r.Do {
 	case "setuid":
 		return syscall.Setresuid(r.Number, r.Number, r.Number)
+	case "set euid":
+		return syscall.Setresuid(-1, r.Number, -1)
 	case "setgid":
 		return syscall.Setresgid(r.Number, r.Number, r.Number)
 	case "exec":
@@ -161,6 +168,13 @@ func (c *client) doAsProcess(r request, answer *response) error {
 		var err error
 		answer.Text, err = fork(r.Addr)
 		return err
+	case "fork and connect many":
+		for range r.Number {
+			if _, err := fork(r.Addr); err != nil {
+				return err
+			}
+		}
+		return nil
 	case "fork and sleep":
 		var err error
 		answer.Text, err = fork("")
@@ -169,6 +183,10 @@ func (c *client) doAsProcess(r request, answer *response) error {
 		return runAndConnect(r.Path, r.Addr)
 	case "connect many":
 		return connectMany(r.Addr, r.Number)
+	case "try many":
+		return tryMany(r, answer)
+	case "race ties":
+		return raceTies(r, answer)
 	case "keep only capability":
 		return keepOnlyCapability(r.Number)
 	case "check":
@@ -242,6 +260,10 @@ func setOption(fd int, r request) error {
 		return unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	case "device":
 		return unix.BindToDevice(fd, r.Path)
+	case "device by index":
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, r.Number)
+	case "long value":
+		return unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, "\x01"+strings.Repeat("\x00", r.Number-1))
 	case "fast open on connect":
 		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT, 1)
 	case "no waiting":

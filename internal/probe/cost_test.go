@@ -9,7 +9,6 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
-	"github.com/lanyardhq/lanyard/bpf"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
@@ -19,8 +18,8 @@ func BenchmarkConnect4(b *testing.B) {
 	h := newHost(b)
 	h.serve(b, at(target4), "D")
 	h.serve(b, "10.98.0.1:8081", "D")
-	h.greet(b, h.listeners[unix.AF_INET], "I") // claims nothing
-	delete(h.listeners, unix.AF_INET)          // closed by greet
+	stop := h.injectAll(b)
+	defer stop()
 	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
 	must(b, err)
 	defer stats.Close()
@@ -36,24 +35,18 @@ func BenchmarkConnect4(b *testing.B) {
 			h.watch(b, workload.Watch{Ports: []workload.WatchedPort{{Port: watched}}, Conditions: arm.conditions})
 			c := h.start(b, "billing")
 			hookRuns, hookTime := h.cost(b, h.probe.connect.LanyardConnect4)
-			opsRuns, opsTime := h.cost(b, h.probe.connect.LanyardSockops)
+			opsRuns, opsTime := h.cost(b, h.probe.handshake.Sockops)
 			b.ResetTimer()
-			for left := b.N; left > 0; left -= connectBatch {
-				c.do(b, request{Do: "connect many", Addr: arm.addr, Number: min(left, connectBatch)})
-				must(b, clear[bpf.ConnectFlowKey, bpf.ConnectFlow](h.probe.connect.Flows))
-			}
+			c.doMany(b, request{Do: "connect many", Addr: arm.addr, Number: b.N})
 			b.StopTimer()
 			runs, after := h.cost(b, h.probe.connect.LanyardConnect4)
-			opsRunsAfter, opsAfter := h.cost(b, h.probe.connect.LanyardSockops)
+			opsRunsAfter, opsAfter := h.cost(b, h.probe.handshake.Sockops)
 			b.ReportMetric(float64(after-hookTime)/float64(runs-hookRuns), "ns/connect4")
 			b.ReportMetric(float64(opsAfter-opsTime)/float64(b.N), "ns/sockops")
 			b.ReportMetric(float64(opsRunsAfter-opsRuns)/float64(b.N), "runs/sockops")
 		})
 	}
 }
-
-// connectBatch is few enough for the table of flows.
-const connectBatch = 2000
 
 func (h *host) cost(b *testing.B, program *ebpf.Program) (runs uint64, total time.Duration) {
 	b.Helper()

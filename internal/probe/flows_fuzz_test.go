@@ -13,31 +13,26 @@ import (
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
-// FuzzFlow reads anything as an entry of the kernel's map of flows. What comes out
-// is a flow of a known kind or of none that anybody acts upon, with addresses as
-// connections have them, and stale exactly when it is older than a flow's life.
+// FuzzFlow reads anything as what the kernel keeps with a socket. What comes out is
+// a flow of a known kind or of none that anybody acts upon, with addresses as
+// connections have them.
 func FuzzFlow(f *testing.F) {
-	entry := binary.Size(bpf.ConnectFlowKey{}) + binary.Size(bpf.ConnectFlow{})
-	f.Add(make([]byte, entry), uint64(0))
-	f.Add(bytes.Repeat([]byte{0xff}, entry), uint64(flowLifetime))
-	mapped := make([]byte, entry)
-	copy(mapped[8+10:], "\xff\xff\x7f\x00\x00\x01")
-	f.Add(mapped, ^uint64(0))
-	unknown := make([]byte, entry)
-	binary.NativeEndian.PutUint32(unknown[entry-8:], 1<<8+uint32(workload.FlowRedirected))
-	f.Add(unknown, uint64(1))
-	f.Fuzz(func(t *testing.T, entry []byte, now uint64) {
-		var key bpf.ConnectFlowKey
-		var raw bpf.ConnectFlow
-		in := bytes.NewReader(entry)
-		if binary.Read(in, binary.NativeEndian, &key) != nil || binary.Read(in, binary.NativeEndian, &raw) != nil {
+	size := binary.Size(bpf.ConnectSocket{})
+	f.Add(make([]byte, size))
+	f.Add(bytes.Repeat([]byte{0xff}, size))
+	mapped := make([]byte, size)
+	copy(mapped[size-48+10:], "\xff\xff\x7f\x00\x00\x01")
+	f.Add(mapped)
+	f.Fuzz(func(t *testing.T, bytesOfSocket []byte) {
+		var state bpf.ConnectSocket
+		if binary.Read(bytes.NewReader(bytesOfSocket), binary.NativeEndian, &state) != nil {
 			return
 		}
-		flow := flowOf(&key, &raw)
+		flow, raw := flowOf(&state), &state.Flow
 		for _, at := range []struct {
 			got, raw string
 		}{
-			{flow.Client.Addr().String(), string(key.Local.Bytes[:])},
+			{flow.Client.Addr().String(), string(state.Key.Local.Bytes[:])},
 			{flow.Original.Addr().String(), string(raw.Original.Bytes[:])},
 		} {
 			if mapped := strings.HasPrefix(at.raw, strings.Repeat("\x00", 10)+"\xff\xff"); mapped == strings.Contains(at.got, ":") {
@@ -51,12 +46,12 @@ func FuzzFlow(f *testing.F) {
 		if slices.Contains(known, flow.Kind) != (raw.Kind == 1 || raw.Kind == 2) {
 			t.Errorf("kind %d became %d", raw.Kind, flow.Kind)
 		}
-		if flow.Image.PID != raw.Tgid || flow.UID != raw.Uid || flow.GID != raw.Gid || flow.NetNS != raw.Netns || flow.CgroupID != raw.Cgroup {
+		if flow.Image.PID != raw.Tgid || flow.UID != raw.Uid || flow.GID != raw.Gid || flow.NetNS != raw.Netns || flow.CgroupID != raw.Cgroup ||
+			flow.PlaceID != raw.Place || flow.OfUser != (raw.PartyUid != raw.Uid) {
 			t.Errorf("flow %+v of %+v", flow, raw)
 		}
-		age := now - raw.Published
-		if stale := isStale(&raw, now); stale != (now >= raw.Published && age > uint64(flowLifetime)) {
-			t.Errorf("published %d, now %d: stale %t", raw.Published, now, stale)
+		if flow.File.Inode != raw.File.Inode || flow.Share != (workload.Share{Budget: raw.Account.Budget, Place: raw.Account.Place, Shared: raw.Shared != 0}) {
+			t.Errorf("flow %+v of %+v", flow, raw)
 		}
 	})
 }

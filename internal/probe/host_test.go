@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
+
 	"github.com/lanyardhq/lanyard/internal/workload"
 	"github.com/lanyardhq/lanyard/test/lab"
 )
@@ -44,11 +46,20 @@ type host struct {
 	config Config
 }
 
+// kernelTypes is read once for all tests: an emulated machine takes a second for it.
+var kernelTypes = btf.NewCache()
+
 // newBareHost makes a host without an agent.
 func newBareHost(t testing.TB) *host {
 	t.Helper()
-	h := &host{cgroup: lab.NewCgroup(t), net: lab.NewNetNS(t)}
-	h.config = Config{Cgroup: h.cgroup.Path, BPFFS: lab.NewBPFFS(t), Instance: "test"}
+	return newBareHostIn(t, lab.NewCgroup(t))
+}
+
+// newBareHostIn makes a host of a cgroup that the test has.
+func newBareHostIn(t testing.TB, cgroup *lab.Cgroup) *host {
+	t.Helper()
+	h := &host{cgroup: cgroup, net: lab.NewNetNS(t)}
+	h.config = Config{Cgroup: h.cgroup.Path, BPFFS: lab.NewBPFFS(t), Instance: "test", Connections: 10_000, types: kernelTypes}
 	h.net.AddLocal(t, target4+"/32", target6+"/128")
 	return h
 }
@@ -56,7 +67,12 @@ func newBareHost(t testing.TB) *host {
 // newHost makes a host with an agent that runs and watches a port for everyone.
 func newHost(t testing.TB) *host {
 	t.Helper()
-	h := newBareHost(t)
+	return newHostIn(t, lab.NewCgroup(t))
+}
+
+func newHostIn(t testing.TB, cgroup *lab.Cgroup) *host {
+	t.Helper()
+	h := newBareHostIn(t, cgroup)
 	h.startAgent(t)
 	must(t, h.listen(h.net.Do))
 	h.run()
@@ -145,13 +161,45 @@ func accept(t testing.TB, listener *net.TCPListener) (net.Conn, netip.AddrPort) 
 // claim takes the next redirected connection and its flow.
 func (h *host) claim(t testing.TB, family Family) workload.Flow {
 	t.Helper()
-	_, from := accept(t, h.listeners[family])
-	flow, err := h.probe.Flows(h.cookie).Lookup(from)
+	conn, from := accept(t, h.listeners[family])
+	flow, err := h.probe.Lookup(conn.(*net.TCPConn))
 	if err != nil {
-		t.Fatalf("claim flow of %v: %v", from, err)
+		t.Fatalf("flow of %v: %v", from, err)
 	}
+	h.probe.Release(flow)
 	return flow
 }
+
+// copyOf returns a copy of this test program under another name: unlike that of
+// executable, it is a file of its own, which the kernel can tell.
+func copyOf(t testing.TB, name string) string {
+	t.Helper()
+	self, err := os.Executable()
+	must(t, err)
+	program, err := os.ReadFile(self)
+	must(t, err)
+	path := filepath.Join(t.TempDir(), name)
+	must(t, os.WriteFile(path, program, 0o755))
+	return path
+}
+
+// watchExactly watches for one identity, which is this executable file, and has the
+// kernel know it.
+func (h *host) watchExactly(t testing.TB, path string, ports ...uint16) workload.Watch {
+	t.Helper()
+	w := workload.Watch{Conditions: []workload.Condition{{
+		Identity: exactIdentity, ExecutableNames: []string{filepath.Base(path)},
+		Certain: &workload.Certainty{File: true, Files: []string{path}},
+	}}}
+	for _, port := range append([]uint16{watched}, ports...) {
+		w.Ports = append(w.Ports, workload.WatchedPort{Port: port})
+	}
+	h.watch(t, w)
+	must(t, h.probe.learnPaths())
+	return w
+}
+
+const exactIdentity = "exact"
 
 // requireNoConnection fails if something was redirected to the injector.
 func (h *host) requireNoConnection(t testing.TB) {
@@ -230,6 +278,24 @@ func (p *process) do(t testing.TB, r request) response {
 		t.Fatalf("client: %s", answer.Error)
 	}
 	return answer
+}
+
+// batch is how often a client does at most what one request asks for: an emulated
+// machine answers in time, too.
+const batch = 100
+
+// doMany has the client do r.Number times what it is asked for, and returns the sums of
+// what it counted.
+func (p *process) doMany(t testing.TB, r request) map[string]int {
+	t.Helper()
+	sums := map[string]int{}
+	for left := r.Number; left > 0; left -= batch {
+		r.Number = min(left, batch)
+		for what, n := range p.do(t, r).Counts {
+			sums[what] += n
+		}
+	}
+	return sums
 }
 
 // socket makes a TCP socket of the family that fits the address.

@@ -105,7 +105,6 @@ func isZombie(stat string) bool {
 func TestForkForgetsTheIDsFormerOwner(t *testing.T) {
 	h := newHost(t)
 	c := h.start(t, "billing")
-	former := bpf.ConnectImage{StartTime: 1, ExecId: 1}
 	pid := 0
 	// Other processes of the machine take ids too: try until ours is among those
 	// that were prepared.
@@ -115,6 +114,7 @@ func TestForkForgetsTheIDsFormerOwner(t *testing.T) {
 			from = int(c.pid())
 		}
 		for id := from; id < from+4096; id++ {
+			former := bpf.ConnectKnownImage{Tgid: uint32(id), Image: bpf.ConnectImage{StartTime: 1, ExecId: 1}}
 			if err := h.probe.connect.Images.Update(uint32(id), &former, 1); err != nil {
 				continue // somebody's own
 			}

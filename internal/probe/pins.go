@@ -5,43 +5,44 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // abiVersion is part of the pin path. Change it with any layout or meaning in
 // bpf/include/abi.h.
-const abiVersion = 1
+const abiVersion = 2
 
 // pinFolder is where one instance of the agent keeps its pins:
 // <bpffs>/lanyard/<instance>/v<abi>/{maps,links}.
 type pinFolder struct {
-	instance  string // <bpffs>/lanyard/<instance>
-	inherited bool   // a former agent left pins
-	lock      *os.File
+	bpffs     string   // mount point
+	instance  string   // <bpffs>/lanyard/<instance>
+	inherited bool     // a former agent left pins
+	lock      *os.File // the instance's folder, also where it is no longer at its path
 }
 
 // bpffs reserves dots in names.
 var instanceName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-func openPins(bpffs, instance string) (*pinFolder, error) {
+func openPins(bpffs, instance string, log *slog.Logger) (*pinFolder, error) {
 	if !instanceName.MatchString(instance) {
 		return nil, fmt.Errorf("open pins: instance %q: use letters, digits, - and _, 64 at most", instance)
 	}
-	if err := ensureBPFFS(bpffs); err != nil {
+	if err := ensureBPFFS(bpffs, log); err != nil {
 		return nil, err
 	}
-	p := &pinFolder{instance: filepath.Join(bpffs, "lanyard", instance)}
-	for _, dir := range []string{filepath.Dir(p.instance), p.instance} {
-		if err := makePrivate(dir); err != nil {
-			return nil, err
-		}
+	p := &pinFolder{bpffs: bpffs, instance: filepath.Join(bpffs, "lanyard", instance)}
+	if err := p.makeInstance(); err != nil {
+		return nil, err
 	}
-	if err := p.acquire(); err != nil {
+	if err := p.acquirePatiently(); err != nil {
 		return nil, err
 	}
 	entries, err := os.ReadDir(p.instance)
@@ -49,27 +50,112 @@ func openPins(bpffs, instance string) (*pinFolder, error) {
 		return nil, errors.Join(fmt.Errorf("open pins: %w", err), p.release())
 	}
 	p.inherited = len(entries) > 0
-	for _, dir := range []string{p.version(), p.maps(), p.links()} {
-		if err := makePrivate(dir); err != nil {
-			return nil, errors.Join(err, p.release())
-		}
+	if err := p.makeVersion(); err != nil {
+		return nil, errors.Join(err, p.release())
 	}
 	return p, nil
+}
+
+func (p *pinFolder) makeInstance() error {
+	return makePrivate(p.parent(), p.instance)
+}
+
+func (p *pinFolder) makeVersion() error {
+	return makePrivate(p.version(), p.maps(), p.links())
+}
+
+// restore makes the folders again where somebody removed them or mounted another BPF
+// file system over them: pins are of use where the next agent looks for them.
+func (p *pinFolder) restore() error {
+	is, err := isBPFFS(p.bpffs)
+	if err != nil {
+		return fmt.Errorf("find BPF file system at %s: %w", p.bpffs, err)
+	}
+	if !is {
+		return fmt.Errorf("no BPF file system is at %s any more; mount it: %s", p.bpffs, mountCommand(p.bpffs))
+	}
+	if err := p.makeInstance(); err != nil {
+		return err
+	}
+	if !p.isInPlace() {
+		former := p.lock
+		if err := p.acquire(); err != nil {
+			return err
+		}
+		if err := errors.Join(removeIn(former), former.Close()); err != nil {
+			return fmt.Errorf("remove pins that another mount hides: %w", err)
+		}
+	}
+	return p.makeVersion()
+}
+
+// isInPlace reports whether the folder that this agent has locked is the one that its
+// path leads to.
+func (p *pinFolder) isInPlace() bool {
+	at, err := os.Stat(p.instance)
+	if err != nil {
+		return false
+	}
+	locked, err := p.lock.Stat()
+	return err == nil && os.SameFile(at, locked)
+}
+
+// removeIn removes what is in an open folder, wherever that is now.
+func removeIn(dir *os.File) error {
+	path := fmt.Sprintf("/proc/self/fd/%d", dir.Fd())
+	entries, err := os.ReadDir(path)
+	if errors.Is(err, os.ErrNotExist) { // it was removed
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		errs = append(errs, os.RemoveAll(filepath.Join(path, e.Name())))
+	}
+	return errors.Join(errs...)
 }
 
 func (p *pinFolder) version() string {
 	return filepath.Join(p.instance, fmt.Sprintf("v%d", abiVersion))
 }
+
+// parent is where the folders of all instances are.
+func (p *pinFolder) parent() string { return filepath.Dir(p.instance) }
+
 func (p *pinFolder) maps() string  { return filepath.Join(p.version(), "maps") }
 func (p *pinFolder) links() string { return filepath.Join(p.version(), "links") }
 
-// makePrivate makes a folder that nobody but root can open pins from.
-func makePrivate(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("make pin folder: %w", err)
+// makePrivate makes folders that nobody but root and this process's user can open pins
+// from, lock, or move pins away from. One that is there must be theirs: on a BPF file
+// system that everybody can write to, which the kernel makes where no mode is given,
+// another user may have made it first.
+func makePrivate(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("make pin folder: %w; remove what stands in its place, or mount a BPF file system that can be written to", err)
+		}
+		if err := checkOwn(dir); err != nil {
+			return err
+		}
+		if err := os.Chmod(dir, 0o700); err != nil {
+			return fmt.Errorf("make pin folder: %w; remove what stands in its place, or mount a BPF file system that can be written to", err)
+		}
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return fmt.Errorf("make pin folder: %w", err)
+	return nil
+}
+
+// checkOwn returns an error unless dir is a folder, and no link to one, of root or of this
+// process's user.
+func checkOwn(dir string) error {
+	var is unix.Stat_t
+	if err := unix.Lstat(dir, &is); err != nil {
+		return fmt.Errorf("make pin folder: look at %s: %w", dir, err)
+	}
+	if is.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return fmt.Errorf("make pin folder: %s is no folder; remove what stands in its place: rm %s", dir, dir)
+	}
+	if is.Uid != 0 && int(is.Uid) != os.Geteuid() {
+		return fmt.Errorf("make pin folder: %s belongs to user %d, who could lock it or move the pins away; remove it: rm -r %s, and let no other user write to %s",
+			dir, is.Uid, dir, filepath.Dir(dir))
 	}
 	return nil
 }
@@ -83,7 +169,7 @@ func (p *pinFolder) acquire() error {
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = dir.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("lock pin folder %s: another agent uses this instance; stop it, or choose another LANYARD_INSTANCE", p.instance)
+			return fmt.Errorf("lock pin folder %s: %w; stop it, or choose another LANYARD_INSTANCE", p.instance, errInstanceInUse)
 		}
 		return fmt.Errorf("lock pin folder %s: %w", p.instance, err)
 	}
@@ -91,23 +177,59 @@ func (p *pinFolder) acquire() error {
 	return nil
 }
 
+var errInstanceInUse = errors.New("another agent uses this instance")
+
+// lockPatience is longer than another agent holds the lock that isLocked takes.
+const lockPatience = time.Second
+
+// acquirePatiently does not take an agent that looks whether this one is dead for one of
+// the same instance.
+func (p *pinFolder) acquirePatiently() error {
+	for began := time.Now(); ; time.Sleep(lockPatience / 50) {
+		if err := p.acquire(); !errors.Is(err, errInstanceInUse) || time.Since(began) > lockPatience {
+			return err
+		}
+	}
+}
+
+// isLocked reports whether an agent has an instance's folder. Two that ask at once do
+// not take each other for that agent.
+func isLocked(instance string) (bool, error) {
+	dir, err := os.Open(instance)
+	if err != nil {
+		return false, fmt.Errorf("look whether an agent has pin folder: %w", err)
+	}
+	defer dir.Close() // and the lock with it
+	err = unix.Flock(int(dir.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
+		return false, fmt.Errorf("look whether an agent has pin folder %s: %w", instance, err)
+	}
+	return err != nil, nil
+}
+
 func (p *pinFolder) release() error { return p.lock.Close() }
 
-// remove deletes every pin of the instance, and the instance's folder.
+// remove deletes every pin of the instance, and the instance's folder. Another's
+// folder, which took the place of a removed one, is left alone.
 func (p *pinFolder) remove() error {
-	if err := os.RemoveAll(p.instance); err != nil {
+	if err := removeIn(p.lock); err != nil {
+		return fmt.Errorf("remove pins: %w", err)
+	}
+	if !p.isInPlace() {
+		return nil
+	}
+	if err := os.Remove(p.instance); err != nil {
 		return fmt.Errorf("remove pins: %w", err)
 	}
 	// Other instances may live beside this one.
-	if err := os.Remove(filepath.Dir(p.instance)); err != nil &&
+	if err := os.Remove(p.parent()); err != nil &&
 		!errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove pins: %w", err)
 	}
 	return nil
 }
 
-// removeOtherVersions deletes what an agent with another ABI left. Call it when
-// the new hooks are attached.
+// removeOtherVersions deletes what an agent with another ABI left.
 func (p *pinFolder) removeOtherVersions() error {
 	entries, err := os.ReadDir(p.instance)
 	if err != nil {
@@ -120,23 +242,6 @@ func (p *pinFolder) removeOtherVersions() error {
 				return fmt.Errorf("remove old pins: %w", err)
 			}
 		}
-	}
-	return nil
-}
-
-// ensureBPFFS mounts the BPF file system where it is expected and missing, as
-// other loaders do; most hosts have it.
-func ensureBPFFS(path string) error {
-	var fs unix.Statfs_t
-	err := unix.Statfs(path, &fs)
-	if err == nil && fs.Type == unix.BPF_FS_MAGIC {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("find BPF file system at %s: %w; mount it: mount -t bpf bpf /sys/fs/bpf", path, err)
-	}
-	if err := unix.Mount("bpf", path, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
-		return fmt.Errorf("mount BPF file system at %s: %w; mount it yourself: mount -t bpf bpf %s", path, err, path)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@
 package probe
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"strconv"
 	"testing"
@@ -11,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/lanyardhq/lanyard/bpf"
 	"github.com/lanyardhq/lanyard/test/lab"
 )
 
@@ -30,12 +28,17 @@ func newClosedHost(t *testing.T) *host {
 	return h
 }
 
+// closedTo is an address where the identities of these tests get tokens.
+func closedTo(prefix netip.Prefix) ClosedDestination {
+	return ClosedDestination{Prefix: prefix, Port: watched, Identities: []string{everybody, exactIdentity}}
+}
+
 func (h *host) close46(t *testing.T, more ...string) {
 	t.Helper()
 	var closed []ClosedDestination
 	for _, address := range append([]string{target4, target6}, more...) {
 		addr := netip.MustParseAddr(address)
-		closed = append(closed, ClosedDestination{Prefix: netip.PrefixFrom(addr, addr.BitLen()), Port: watched})
+		closed = append(closed, closedTo(netip.PrefixFrom(addr, addr.BitLen())))
 	}
 	must(t, h.probe.SetClosed(closed))
 }
@@ -114,17 +117,12 @@ func TestSquatterOnOurPort(t *testing.T) {
 // beatAgo sets the heartbeat back.
 func (h *host) beatAgo(t *testing.T, ago time.Duration) {
 	t.Helper()
-	var stamp [8]byte
-	binary.NativeEndian.PutUint64(stamp[:], readClock(unix.CLOCK_MONOTONIC)-uint64(ago))
-	_, err := h.probe.heartbeat.WriteAt(stamp[:], 0)
-	must(t, err)
+	writeWord(h.probe.heartbeat, 0, readClock(unix.CLOCK_MONOTONIC)-uint64(ago))
 }
 
 func TestHeartbeat(t *testing.T) {
 	h := newClosedHost(t)
-	h.cancel()
-	must(t, <-h.ran)
-	h.cancel = nil
+	h.rest(t)
 	c := h.start(t, "billing")
 	h.beatAgo(t, 5*time.Second)
 	h.requirePolicyFor(t, c, "heartbeat_stale")
@@ -183,42 +181,6 @@ func TestForeignNamespace(t *testing.T) {
 	h.requirePolicyFor(t, foreign.start(t, "billing"), "no_listener")
 }
 
-func TestFlowsFull(t *testing.T) {
-	h := newClosedHost(t)
-	c := h.start(t, "billing")
-	entries := int(h.probe.connect.Flows.MaxEntries())
-	keys, values := make([]bpf.ConnectFlowKey, entries), make([]bpf.ConnectFlow, entries)
-	for i := range keys {
-		keys[i] = bpf.ConnectFlowKey{Netns: 1, Port: uint32(i)}
-		values[i].Published = sinceBoot()
-	}
-	_, err := h.probe.connect.Flows.BatchUpdate(keys, values, nil)
-	must(t, err)
-
-	// Whoever meets the full table first is redirected, and found by nobody.
-	counts := h.counts(t, func() { requireErrno(t, "connect", c.connect(t, at(target4)), 0) })
-	requireCount(t, counts, "publish_failed", 1)
-	_, from := accept(t, h.listeners[unix.AF_INET])
-	h.requireNoFlow(t, from)
-	var until [8]byte
-	_, err = h.probe.heartbeat.ReadAt(until[:], 8)
-	must(t, err)
-	if now := readClock(unix.CLOCK_MONOTONIC); binary.NativeEndian.Uint64(until[:]) < now-uint64(time.Minute) {
-		t.Errorf("full until %d, but it is %d", binary.NativeEndian.Uint64(until[:]), now)
-	}
-	// From then on the policy holds, for a while.
-	binary.NativeEndian.PutUint64(until[:], readClock(unix.CLOCK_MONOTONIC)+uint64(time.Hour))
-	_, err = h.probe.heartbeat.WriteAt(until[:], 8)
-	must(t, err)
-	h.requirePolicyFor(t, c, "flows_full")
-	binary.NativeEndian.PutUint64(until[:], readClock(unix.CLOCK_MONOTONIC))
-	_, err = h.probe.heartbeat.WriteAt(until[:], 8)
-	must(t, err)
-	must(t, h.probe.connect.Flows.Delete(&keys[0]))
-	requireErrno(t, "connect", c.connect(t, at(target4)), 0)
-	h.claim(t, unix.AF_INET)
-}
-
 // Without a route the kernel's own answer is right; a refusal or a connection to
 // the injector would be a lie that keeps clients from their other addresses.
 func TestNoRoute(t *testing.T) {
@@ -248,13 +210,13 @@ func TestClosedAddressesAreReplaced(t *testing.T) {
 	too := make([]ClosedDestination, 0, maxPrefixes+1)
 	for i := range maxPrefixes + 1 {
 		addr := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
-		too = append(too, ClosedDestination{Prefix: netip.PrefixFrom(addr, 32), Port: watched})
+		too = append(too, closedTo(netip.PrefixFrom(addr, 32)))
 	}
 	if err := h.probe.SetClosed(too); err == nil {
 		t.Error("more closed addresses than fit were accepted")
 	}
 	requireErrno(t, "connect after the refused change", c.connect(t, at(target4)), unix.EPERM)
-	must(t, h.probe.SetClosed([]ClosedDestination{{Prefix: netip.MustParsePrefix(open4 + "/32"), Port: watched}}))
+	must(t, h.probe.SetClosed([]ClosedDestination{closedTo(netip.MustParsePrefix(open4 + "/32"))}))
 	requireErrno(t, "connect to what was closed", c.connect(t, at(target4)), 0)
 	requireErrno(t, "connect to what is closed now", c.connect(t, at(open4)), unix.EPERM)
 	must(t, h.probe.SetClosed(nil))

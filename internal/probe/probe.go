@@ -7,13 +7,16 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/lanyardhq/lanyard/bpf"
+	"github.com/lanyardhq/lanyard/internal/logbudget"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
@@ -22,31 +25,54 @@ type Config struct {
 	Cgroup   string // absolute path of the cgroup2 folder to attach to; its descendants are seen too
 	BPFFS    string // mount point of the BPF file system, usually /sys/fs/bpf
 	Instance string // name of this agent on the host; letters, digits, - and _
-	Logger   *slog.Logger
+	// Connections are how many redirected connections there may ever be at once, whose
+	// accepting side turns none away; beyond a caller's share of them, it meets the fail
+	// policy.
+	Connections int
+	Logger      *slog.Logger
+
+	types *btf.Cache // the kernel's types, if they have been read already
 }
 
 // Probe is the loaded and attached kernel half. It is safe for concurrent use.
 type Probe struct {
 	log     *slog.Logger
+	lines   *logbudget.Budget // of warnings that strangers can cause
 	pins    *pinFolder
 	connect bpf.ConnectObjects
 	process bpf.ProcessObjects
+	// handshake is what is attached to the cgroup; the other program of its object goes
+	// to network namespaces.
+	handshake struct {
+		Sockops    *ebpf.Program `ebpf:"lanyard_sockops"`
+		Setsockopt *ebpf.Program `ebpf:"lanyard_setsockopt"`
+	}
 
-	attached  map[string]link.Link // by name of the hook
-	events    *ringbuf.Reader
-	epochs    *ebpf.Memory
-	heartbeat *ebpf.Memory
-	self      workload.Image
+	hookSet    *hookSet
+	deadAgents *deadAgents
+	direct     []link.Link // what turns strangers away from listeners, one for each namespace
+	events     *ringbuf.Reader
+	epochs     *ebpf.Memory
+	heartbeat  *ebpf.Memory
+	budgets    budgets
+	self       workload.Image
+	home       uint64 // cookie of the network namespace of whoever opened the probe
+
+	cgroupRoot string // mount point of cgroup2, "" if it cannot be seen whole
 
 	barrier *ebpf.Map // see waitForPrograms
 
-	mu         sync.Mutex // guards what the kernel has been told, below
-	watch      compiledWatch
-	settings   bpf.ConnectSettings
-	ownPorts   map[uint16]bool
-	prefixes   map[bpf.ConnectPrefixKey]bool
-	closed     map[bpf.ConnectPrefixKey]bool
-	portsInUse map[uint16]uint32 // flags by port, as in the kernel
+	mu          sync.Mutex // guards what the kernel has been told, below
+	watch       compiledWatch
+	settings    bpf.ConnectSettings
+	ownPorts    map[uint16]bool
+	prefixes    map[bpf.ConnectPrefixKey]bool
+	closed      map[bpf.ConnectPrefixKey]bpf.ConnectClosed
+	portsInUse  map[uint16]uint32 // flags by port, as in the kernel
+	connections int
+	bits        identityBitmap
+	learnt      *learnt
+	relearn     chan struct{} // wakes whoever learns files and cgroups
 }
 
 // Open loads the kernel half, takes over what a former agent of the same
@@ -56,18 +82,29 @@ func Open(cfg Config) (*Probe, error) {
 	if err := Check(); err != nil {
 		return nil, err
 	}
-	pins, err := openPins(cfg.BPFFS, cfg.Instance)
+	pins, err := openPins(cfg.BPFFS, cfg.Instance, cfg.Logger)
 	if err != nil {
 		return nil, err
 	}
 	p := &Probe{
-		log: cfg.Logger, pins: pins, attached: map[string]link.Link{},
+		log: cfg.Logger, lines: logbudget.New(logbudget.Config{}), pins: pins,
 		ownPorts: map[uint16]bool{}, prefixes: map[bpf.ConnectPrefixKey]bool{},
-		closed: map[bpf.ConnectPrefixKey]bool{}, portsInUse: map[uint16]uint32{},
+		closed: map[bpf.ConnectPrefixKey]bpf.ConnectClosed{}, portsInUse: map[uint16]uint32{},
+		connections: cfg.Connections, bits: identityBitmap{},
+		relearn: make(chan struct{}, 1), budgets: budgets{closed: map[uint32]uint64{}},
 	}
-	if err := p.open(cfg.Cgroup); err != nil {
+	p.hookSet = &hookSet{
+		log: cfg.Logger, pins: pins, cgroup: cfg.Cgroup,
+		attached: map[string]link.Link{}, canary: p.askHooks, doubt: p.moveEpochs, forget: p.forgetImages,
+	}
+	p.deadAgents = &deadAgents{log: cfg.Logger, pins: pins, cgroup: cfg.Cgroup, hooks: p.hooks, young: startLimit}
+	if cfg.types == nil {
+		cfg.types = btf.NewCache()
+	}
+	if err := p.open(cfg.types); err != nil {
 		return nil, errors.Join(err, p.abandon())
 	}
+	p.deadAgents.look()
 	return p, nil
 }
 
@@ -80,11 +117,10 @@ func (p *Probe) abandon() error {
 	return p.Close()
 }
 
-func (p *Probe) open(cgroup string) error {
+func (p *Probe) open(types *btf.Cache) error {
 	for _, step := range []func() error{
-		p.load, p.mapShared, p.recogniseSelf, p.inherit,
-		func() error { return p.attachAll(cgroup) },
-		p.pins.removeOtherVersions,
+		func() error { return p.load(types) }, p.mapShared, p.recogniseSelf, p.inherit,
+		func() error { p.hookSet.hooks = p.hooks(); return p.hookSet.attach() },
 	} {
 		if err := step(); err != nil {
 			return err
@@ -93,30 +129,53 @@ func (p *Probe) open(cgroup string) error {
 	return nil
 }
 
-// load loads both objects. Maps are pinned by name, so that both objects, and
-// the agent after this one, have the same.
-func (p *Probe) load() error {
-	options := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: p.pins.maps()}}
-	connect, err := bpf.LoadConnect()
+// Replace removes what an agent with another layout of the maps left. Call it when
+// this one answers and has told the kernel what is closed: until then the hooks of the
+// other refuse what they refused.
+func (p *Probe) Replace() error { return p.pins.removeOtherVersions() }
+
+// load loads the objects. Maps are pinned by name, so that all objects, and the
+// agent after this one, have the same; the kernel's types, some megabytes, are read once
+// for all.
+func (p *Probe) load(types *btf.Cache) error {
+	options := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: p.pins.maps()}, Cache: types}
+	connect, err := loadSpec(bpf.LoadConnect)
 	if err != nil {
 		return fmt.Errorf("read connect programs: %w", err)
 	}
-	process, err := bpf.LoadProcess()
+	handshake, err := loadSpec(bpf.LoadHandshake)
+	if err != nil {
+		return fmt.Errorf("read handshake programs: %w", err)
+	}
+	process, err := loadSpec(bpf.LoadProcess)
 	if err != nil {
 		return fmt.Errorf("read process programs: %w", err)
-	}
-	for _, spec := range []*ebpf.CollectionSpec{connect, process} {
-		for _, m := range spec.Maps {
-			m.Pinning = ebpf.PinByName
-		}
 	}
 	if err := connect.LoadAndAssign(&p.connect, options); err != nil {
 		return explain("connect programs", err)
 	}
+	if err := handshake.LoadAndAssign(&p.handshake, options); err != nil {
+		return explain("handshake programs", err)
+	}
 	if err := process.LoadAndAssign(&p.process, options); err != nil {
 		return explain("process programs", err)
 	}
+	p.hookSet.maps = pinnedMaps(&p.connect.ConnectMaps, &p.process.ProcessMaps)
 	return nil
+}
+
+// loadSpec reads an object whose maps, but for its own constants, are shared by pins.
+func loadSpec(load func() (*ebpf.CollectionSpec, error)) (*ebpf.CollectionSpec, error) {
+	spec, err := load()
+	if err != nil {
+		return nil, err
+	}
+	for name, m := range spec.Maps {
+		if !strings.HasPrefix(name, ".") {
+			m.Pinning = ebpf.PinByName
+		}
+	}
+	return spec, nil
 }
 
 func (p *Probe) mapShared() (err error) {
@@ -125,6 +184,9 @@ func (p *Probe) mapShared() (err error) {
 	}
 	if p.heartbeat, err = p.connect.Heartbeat.Memory(); err != nil {
 		return fmt.Errorf("map heartbeat: %w", err)
+	}
+	if p.budgets.memory, err = p.connect.Budgets.Memory(); err != nil {
+		return fmt.Errorf("map budgets: %w", err)
 	}
 	if p.events, err = ringbuf.NewReader(p.process.Events); err != nil {
 		return fmt.Errorf("open event ring: %w", err)
@@ -136,15 +198,19 @@ func (p *Probe) mapShared() (err error) {
 }
 
 // recogniseSelf asks the kernel who this process is, which it cannot know itself
-// in a PID namespace, and exempts it.
+// in namespaces of its own, and where it is at home.
 func (p *Probe) recogniseSelf() error {
-	var self bpf.ProcessProcess
-	ret, err := p.process.LanyardWhoami.Run(&ebpf.RunOptions{Context: &self, ContextOut: &self})
+	var answer bpf.ProcessWhoami
+	ret, err := p.process.LanyardWhoami.Run(&ebpf.RunOptions{Context: &answer, ContextOut: &answer})
 	if err != nil || ret != 0 {
 		return fmt.Errorf("recognise the agent's own process: result %d: %w", ret, err)
 	}
+	self := answer.Self
 	p.self = workload.Image{PID: self.Tgid, StartTime: self.Image.StartTime, ExecID: self.Image.ExecId}
-	return nil
+	p.hookSet.own = answer.Cgroup
+	p.cgroupRoot, _ = CgroupRoot() // without it, conditions on a cgroup are user space's to judge
+	p.home, err = netnsHere()
+	return err
 }
 
 // Self returns the agent's own process image, with its id in the initial PID
@@ -164,10 +230,10 @@ func (p *Probe) Leave() error {
 	if p.events != nil {
 		errs = append(errs, p.events.Close())
 	}
-	for _, l := range p.attached {
+	for _, l := range p.direct {
 		errs = append(errs, l.Close())
 	}
-	errs = append(errs, p.barrier.Close(), p.process.Close(), p.connect.Close(), p.pins.release())
+	errs = append(errs, p.hookSet.close(), p.barrier.Close(), p.handshake.Sockops.Close(), p.handshake.Setsockopt.Close(), p.process.Close(), p.connect.Close(), p.pins.release())
 	return errors.Join(errs...)
 }
 

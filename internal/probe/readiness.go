@@ -5,6 +5,8 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"math/bits"
+	"math/rand/v2"
 
 	"github.com/cilium/ebpf"
 
@@ -14,24 +16,40 @@ import (
 // Family is an address family of a namespace: unix.AF_INET or unix.AF_INET6.
 type Family uint32
 
-// Listener says where the injector listens in one namespace and family.
-type Listener struct {
-	NetNS    uint64 // cookie
-	Family   Family
-	Port     uint16 // on the family's loopback address
-	Routable bool   // the namespace has a route of this family beyond loopback
+// Listeners is how many listeners the injector, and the local API, have in one
+// namespace and family: the first half for callers whose identity the kernel knows, the
+// others for everybody else.
+const Listeners = len(bpf.ConnectReadiness{}.Ports)
+
+// Ports are those of the listeners of one kind and family, on its loopback address. A
+// listener may stand at several places.
+type Ports [Listeners]uint16
+
+func (p Ports) words() (words [Listeners]uint32) {
+	for i, port := range p {
+		words[i] = uint32(port)
+	}
+	return words
 }
 
-// Ready tells the hooks that the injector can be redirected to. The listener
-// must have been marked.
-func (p *Probe) Ready(l Listener) error {
-	value := bpf.ConnectReadiness{Port: uint32(l.Port)}
+// Readiness says where the injector listens in one namespace and family.
+type Readiness struct {
+	NetNS    uint64 // cookie
+	Family   Family
+	Ports    Ports
+	Routable bool // the namespace has a route of this family beyond loopback
+}
+
+// Ready tells the hooks that the injector can be redirected to. All its listeners must
+// have been marked.
+func (p *Probe) Ready(l Readiness) error {
+	value := bpf.ConnectReadiness{Ports: l.Ports.words()}
 	if l.Routable {
 		value.Routable = 1
 	}
 	key := bpf.ConnectReadinessKey{Netns: l.NetNS, Family: uint32(l.Family)}
 	if err := p.connect.ReadinessByNetns.Put(&key, &value); err != nil {
-		return fmt.Errorf("announce listener: %w", err)
+		return fmt.Errorf("announce listeners: %w", err)
 	}
 	return nil
 }
@@ -42,7 +60,27 @@ func (p *Probe) Unready(netns uint64, family Family) error {
 	key := bpf.ConnectReadinessKey{Netns: netns, Family: uint32(family)}
 	err := p.connect.ReadinessByNetns.Delete(&key)
 	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("withdraw listener: %w", err)
+		return fmt.Errorf("withdraw listeners: %w", err)
+	}
+	return nil
+}
+
+// LocalReady has callers of the local API sent to these ports, whatever address of it
+// they ask for. All listeners there must have been marked with MarkLocalAPI.
+func (p *Probe) LocalReady(netns uint64, family Family, ports Ports) error {
+	key := bpf.ConnectReadinessKey{Netns: netns, Family: uint32(family)}
+	if err := p.connect.LocalByNetns.Put(&key, &bpf.ConnectLocalListeners{Ports: ports.words()}); err != nil {
+		return fmt.Errorf("announce listeners of the local API: %w", err)
+	}
+	return nil
+}
+
+// LocalUnready takes that back: callers stay at the address that they ask for.
+func (p *Probe) LocalUnready(netns uint64, family Family) error {
+	key := bpf.ConnectReadinessKey{Netns: netns, Family: uint32(family)}
+	err := p.connect.LocalByNetns.Delete(&key)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("withdraw listeners of the local API: %w", err)
 	}
 	return nil
 }
@@ -54,15 +92,35 @@ func (p *Probe) inherit() error {
 	if err := clear[bpf.ConnectReadinessKey, bpf.ConnectReadiness](p.connect.ReadinessByNetns); err != nil {
 		return fmt.Errorf("clear listeners: %w", err)
 	}
-	if err := clear[bpf.ConnectFlowKey, bpf.ConnectFlow](p.connect.Flows); err != nil {
-		return fmt.Errorf("clear flows: %w", err)
+	if err := clear[bpf.ConnectReadinessKey, bpf.ConnectLocalListeners](p.connect.LocalByNetns); err != nil {
+		return fmt.Errorf("clear listeners of the local API: %w", err)
+	}
+	for _, m := range []*ebpf.Map{p.connect.Handshakes, p.connect.LocalHandshakes} {
+		if err := clear[bpf.ConnectFlowKey, bpf.ConnectFlow](m); err != nil {
+			return fmt.Errorf("clear handshakes: %w", err)
+		}
+	}
+	if err := p.resetBudgets(); err != nil {
+		return err
+	}
+	if err := p.countImages(); err != nil {
+		return fmt.Errorf("count images: %w", err)
 	}
 	if err := p.connect.SettingsNow.Lookup(uint32(0), &p.settings); err != nil {
 		return fmt.Errorf("read settings: %w", err)
 	}
 	p.settings.AgentTgid = p.self.PID
 	p.settings.AgentImage = bpf.ConnectImage{StartTime: p.self.StartTime, ExecId: p.self.ExecID}
+	p.settings.HomeNetns = p.home
+	p.allot(p.connections, bits.OnesCount64(p.settings.Identities))
+	if p.settings.Seed == 0 {
+		p.settings.Seed = rand.Uint32() | 1
+	}
 	if err := p.putSettings(); err != nil {
+		return err
+	}
+	p.learnt = newLearnt(&p.connect)
+	if err := p.learnt.inherit(bits.OnesCount64(p.settings.Identities)); err != nil {
 		return err
 	}
 	return p.readTables()
@@ -74,19 +132,19 @@ func (p *Probe) readTables() error {
 	if err := p.readPorts(); err != nil {
 		return fmt.Errorf("read watched ports: %w", err)
 	}
-	for _, t := range []struct {
-		m    *ebpf.Map
-		into map[bpf.ConnectPrefixKey]bool
-	}{{p.connect.WatchedPrefixes, p.prefixes}, {p.connect.ClosedPrefixes, p.closed}} {
-		var key bpf.ConnectPrefixKey
-		var one uint8
-		all := t.m.Iterate()
-		for all.Next(&key, &one) {
-			t.into[key] = true
-		}
-		if err := all.Err(); err != nil {
-			return fmt.Errorf("read watched prefixes: %w", err)
-		}
+	var key bpf.ConnectPrefixKey
+	var one uint8
+	watched := p.connect.WatchedPrefixes.Iterate()
+	for watched.Next(&key, &one) {
+		p.prefixes[key] = true
+	}
+	var value bpf.ConnectClosed
+	closed := p.connect.ClosedPrefixes.Iterate()
+	for closed.Next(&key, &value) {
+		p.closed[key] = value
+	}
+	if err := errors.Join(watched.Err(), closed.Err()); err != nil {
+		return fmt.Errorf("read prefixes: %w", err)
 	}
 	return nil
 }
@@ -111,23 +169,4 @@ func (p *Probe) readPorts() error {
 			return nil
 		}
 	}
-}
-
-func clear[K, V any](m *ebpf.Map) error {
-	var key K
-	var value V
-	var keys []K
-	all := m.Iterate()
-	for all.Next(&key, &value) {
-		keys = append(keys, key)
-	}
-	if err := all.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return err
-	}
-	for i := range keys {
-		if err := m.Delete(&keys[i]); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return err
-		}
-	}
-	return nil
 }

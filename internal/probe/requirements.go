@@ -44,8 +44,9 @@ func neededHelpers() []struct {
 		{ebpf.CGroupSockAddr, asm.FnSkcLookupTcp},
 		{ebpf.CGroupSockAddr, asm.FnGetNetnsCookie},
 		{ebpf.CGroupSockAddr, asm.FnGetCurrentTaskBtf},
+		{ebpf.CGroupSockopt, asm.FnSkStorageGet},
 		{ebpf.SockOps, asm.FnSkStorageGet},
-		{ebpf.CGroupSock, asm.FnSkStorageGet},
+		{ebpf.SockOps, asm.FnGetNetnsCookie},
 	}
 }
 

@@ -19,20 +19,24 @@ import (
 )
 
 const (
-	heartbeatInterval = time.Second // a fifth of HEARTBEAT_LIMIT_NS
-	sweepInterval     = 10 * time.Second
+	heartbeatInterval = time.Second
+	heartbeatLimit    = 5 * heartbeatInterval // HEARTBEAT_LIMIT_NS
+	hooksInterval     = time.Second
 )
 
-// Run keeps the kernel half alive until ctx ends: it beats, sweeps flows that
-// nobody claimed, and hands the ends of images to ended. Without it the hooks
-// soon hold the agent for hung, and the fail policy applies.
+// Run keeps the kernel half alive until ctx ends: it beats, keeps the hooks attached,
+// looks for those of dead agents, keeps what the kernel can tell for certain up to date,
+// and hands the ends of images to ended. Without it the hooks soon hold the agent for
+// hung, and the fail policy applies.
 func (p *Probe) Run(ctx context.Context, ended func(workload.Image)) error {
 	if err := p.beat(); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return every(ctx, heartbeatInterval, p.beat) })
-	g.Go(func() error { return every(ctx, sweepInterval, p.sweepFlows) })
+	g.Go(func() error { return p.keepLearning(ctx) })
+	g.Go(func() error { return every(ctx, hooksInterval, p.hookSet.mend) })
+	g.Go(func() error { return every(ctx, deadAgentsInterval, func() error { p.deadAgents.look(); return nil }) })
 	g.Go(func() error { return p.readEvents(ended) })
 	g.Go(func() error {
 		<-ctx.Done()
@@ -58,11 +62,7 @@ func every(ctx context.Context, interval time.Duration, do func() error) error {
 
 // beat shows life through shared memory, by the clock that the hooks read.
 func (p *Probe) beat() error {
-	var now [8]byte
-	binary.NativeEndian.PutUint64(now[:], readClock(unix.CLOCK_MONOTONIC))
-	if _, err := p.heartbeat.WriteAt(now[:], 0); err != nil {
-		return fmt.Errorf("write heartbeat: %w", err)
-	}
+	writeWord(p.heartbeat, 0, readClock(unix.CLOCK_MONOTONIC))
 	return nil
 }
 

@@ -45,7 +45,7 @@ func (h *host) requireFastOpen(t *testing.T, local string) {
 	if from != unmapped(t, local) {
 		t.Errorf("accepted %v, want %s", from, local)
 	}
-	flow, err := h.probe.Flows(h.cookie).Lookup(from)
+	flow, err := h.probe.Lookup(conn.(*net.TCPConn))
 	must(t, err)
 	if flow.Kind != workload.FlowRedirected || flow.Original != unmapped(t, at(target4)) {
 		t.Errorf("flow is %+v", flow)
@@ -84,6 +84,30 @@ func TestFastOpen(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A connection that is redirected is made at once: when data is sent first, which is when
+// Fast Open would make it, the injector may be another, and the share used up.
+func TestFastOpenIsNotDeferred(t *testing.T) {
+	h := newHost(t)
+	h.serve(t, at(target4), "D")
+	h.watchFor(t, named("billing"))
+	must(t, h.net.Do(func() error { // no cookie needed
+		return os.WriteFile("/proc/sys/net/ipv4/tcp_fastopen", []byte("5"), 0)
+	}))
+	for name, deferred := range map[string]int{"billing": 0, "curl": 1} {
+		c := h.start(t, name)
+		c.socket(t, "f", at(target4))
+		c.do(t, request{Do: "option", Socket: "f", Option: "fast open on connect"})
+		if got := c.do(t, request{Do: "is deferred", Socket: "f"}).Counts["deferred"]; got != deferred {
+			t.Errorf("the connections of %s are deferred: %d, want %d", name, got, deferred)
+		}
+		requireErrno(t, "connect of "+name, c.try(t, request{Do: "connect", Socket: "f", Addr: at(target4)}), 0)
+		if deferred == 0 {
+			h.claim(t, unix.AF_INET) // nothing was sent
+		}
+	}
+	h.requireNoConnection(t)
 }
 
 func TestBoundSourceAddress(t *testing.T) {

@@ -19,13 +19,13 @@ func (p *Probe) Exempt(_, _ string, c syscall.RawConn) error {
 }
 
 // MarkInjector marks the injector's listener: only a marked one is redirected
-// to, and connections to it that the hooks did not send are noticed.
+// to, and connections to it that the hooks did not send are refused.
 func (p *Probe) MarkInjector(listener syscall.Conn, port uint16) error {
 	return p.markListener(listener, port, bpf.ConnectSocketMarkSOCKET_INJECTOR)
 }
 
-// MarkLocalAPI marks a listener of the local API: connections to it go straight
-// on, and their callers are published.
+// MarkLocalAPI marks a listener of the local API: the callers of connections to it are
+// recorded.
 func (p *Probe) MarkLocalAPI(listener syscall.Conn, port uint16) error {
 	return p.markListener(listener, port, bpf.ConnectSocketMarkSOCKET_LOCAL_API)
 }
@@ -56,6 +56,20 @@ func (p *Probe) mark(c syscall.RawConn, mark bpf.ConnectSocketMark) error {
 		return fmt.Errorf("mark socket: %w", err)
 	}
 	return nil
+}
+
+// netnsHere returns the cookie of the calling thread's network namespace.
+func netnsHere() (uint64, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("read network namespace cookie: %w", err)
+	}
+	defer unix.Close(fd)
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return 0, fmt.Errorf("read network namespace cookie: %w", err)
+	}
+	return cookie, nil
 }
 
 // NetNSCookie returns the cookie of the network namespace a socket belongs to.

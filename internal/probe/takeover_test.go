@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,7 +17,6 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
-	"github.com/lanyardhq/lanyard/internal/workload"
 	"github.com/lanyardhq/lanyard/test/lab"
 )
 
@@ -38,18 +38,36 @@ func (h *host) pinnedLinks(t *testing.T) map[string]link.ID {
 	return ids
 }
 
+// pinnedMaps returns the kernel's ids of the pinned maps.
+func (h *host) pinnedMaps(t *testing.T) map[string]ebpf.MapID {
+	t.Helper()
+	folder := h.probe.pins.maps()
+	entries, err := os.ReadDir(folder)
+	must(t, err)
+	ids := map[string]ebpf.MapID{}
+	for _, e := range entries {
+		m, err := ebpf.LoadPinnedMap(filepath.Join(folder, e.Name()), nil)
+		must(t, err)
+		info, err := m.Info()
+		must(t, err)
+		ids[e.Name()], _ = info.ID()
+		m.Close()
+	}
+	return ids
+}
+
 // A killed agent leaves its hooks, which hold the fail policy; the next one takes
 // them over without a moment between.
 func TestTakeover(t *testing.T) {
 	h := newClosedHost(t)
-	h.watch(t, workload.Watch{
-		Ports:      []workload.WatchedPort{{Port: watched}, {Port: unwatched}},
-		Conditions: []workload.Condition{named("billing")},
-	})
-	c := h.start(t, "billing")
-	candidate, bystander := h.start(t, "billing"), h.start(t, "curl")
-	left := c.connect(t, at(target4)).Local // nobody will accept this one
-	h.requireStored(t, left, true)
+	billing, place := copyOf(t, "billing"), lab.Place{Cgroup: h.cgroup, Net: h.net}
+	h.watchExactly(t, billing, unwatched)
+	c := h.startIn(t, billing, place)
+	candidate, bystander := h.startIn(t, billing, place), h.start(t, "curl")
+	c.connect(t, at(target4)) // nobody will accept this one
+	if pending := h.probe.Pending(); pending != 1 {
+		t.Errorf("%d connections wait to be accepted, want 1", pending)
+	}
 	generation := h.probe.settings.Generation
 	links := h.pinnedLinks(t)
 
@@ -82,7 +100,9 @@ func TestTakeover(t *testing.T) {
 		}
 	}
 
-	h.requireStored(t, left, false) // its connection ended with the listener
+	if pending := h.probe.Pending(); pending != 0 { // it ended with the listener
+		t.Errorf("%d connections wait to be accepted, want none", pending)
+	}
 	if h.probe.settings.Generation != generation {
 		t.Errorf("generation is %d, was %d", h.probe.settings.Generation, generation)
 	}
@@ -122,13 +142,10 @@ func TestTakeoverKnowsPrefixes(t *testing.T) {
 // candidate, though it has no listener yet.
 func TestTakeoverWithTheSameConditions(t *testing.T) {
 	h := newClosedHost(t)
-	same := workload.Watch{
-		Ports:      []workload.WatchedPort{{Port: watched}},
-		Conditions: []workload.Condition{named("billing")},
-	}
-	h.watch(t, same)
+	billing := copyOf(t, "billing")
+	same := h.watchExactly(t, billing)
 	must(t, h.leave())
-	candidate, bystander := h.start(t, "billing"), h.start(t, "curl")
+	candidate, bystander := h.startIn(t, billing, lab.Place{Cgroup: h.cgroup, Net: h.net}), h.start(t, "curl")
 	for _, c := range []*process{candidate, bystander} {
 		c.do(t, request{Do: "hammer", Addr: at(target4), Number: 1})
 	}
@@ -144,23 +161,6 @@ func TestTakeoverWithTheSameConditions(t *testing.T) {
 			t.Errorf("connects ended so: %v; want all %q", got, want)
 		}
 	}
-}
-
-// An agent that does not answer yet adds to what a former one closed.
-func TestTakeoverKeepsWhatIsClosed(t *testing.T) {
-	h := newClosedHost(t)
-	h.watch(t, workload.Watch{
-		Ports:      []workload.WatchedPort{{Port: watched}},
-		Conditions: []workload.Condition{named("billing")},
-	})
-	must(t, h.leave())
-	h.startAgent(t)
-	must(t, h.probe.AddClosed([]ClosedDestination{{Prefix: netip.MustParsePrefix(open4 + "/32"), Port: watched}}))
-	c := h.start(t, "billing")
-	requireErrno(t, "connect to what the former agent closed", c.connect(t, at(target4)), unix.EPERM)
-	requireErrno(t, "connect to what this one closed", c.connect(t, at(open4)), unix.EPERM)
-	must(t, h.probe.SetClosed(nil))
-	requireErrno(t, "connect to what is closed no more", c.connect(t, at(target4)), 0)
 }
 
 func TestTakeoverForAnotherCgroup(t *testing.T) {
@@ -184,8 +184,12 @@ func TestTakeoverForAnotherCgroup(t *testing.T) {
 		if slices.Contains([]string{"exec", "fork", "exit"}, hook) {
 			continue
 		}
-		if want := hook + "-" + strconv.FormatUint(h.cgroup.ID, 10); name != want {
-			t.Errorf("link %s is pinned, want %s", name, want)
+		want := []string{hook + "-" + strconv.FormatUint(h.cgroup.ID, 10)}
+		if hook == sockopsHook { // also where the listeners are
+			want = append(want, hook+"-"+strconv.FormatUint(h.probe.hookSet.own, 10))
+		}
+		if !slices.Contains(want, name) {
+			t.Errorf("link %s is pinned, want %v", name, want)
 		}
 	}
 }
@@ -315,6 +319,10 @@ func TestPinsOfAnotherVersionAreRemoved(t *testing.T) {
 	defer m.Close()
 	must(t, m.Pin(filepath.Join(old, "flows")))
 	h.startAgent(t)
+	if _, err := os.Stat(old); err != nil {
+		t.Errorf("the other version's pins, which hold its fail policy, are gone before this one answers: %v", err)
+	}
+	must(t, h.probe.Replace())
 	if _, err := os.Stat(old); !os.IsNotExist(err) {
 		t.Errorf("the other version's pins remain (%v)", err)
 	}
@@ -332,7 +340,7 @@ func TestPinsOfAnotherVersionAreRemoved(t *testing.T) {
 
 func TestInstanceNames(t *testing.T) {
 	for _, name := range []string{"", ".", "..", "a/b", "a.b", "é", strings.Repeat("x", 65)} {
-		if _, err := openPins(t.TempDir(), name); err == nil || !strings.Contains(err.Error(), "instance") {
+		if _, err := openPins(t.TempDir(), name, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "instance") {
 			t.Errorf("instance %q: %v", name, err)
 		}
 	}

@@ -5,13 +5,18 @@ package probe
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 
 	"github.com/cilium/ebpf"
 
 	"github.com/lanyardhq/lanyard/bpf"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
+
+// CheckWatch reports whether the kernel's tables can hold a watch.
+func CheckWatch(w workload.Watch) error {
+	_, err := compile(w, nil)
+	return err
+}
 
 // Apply makes the kernel watch what w says, and calls live in the middle: before
 // it, everything that the old or the new configuration watches comes to user
@@ -20,12 +25,12 @@ import (
 // by. A watch that is too large changes nothing; any other error leaves at most
 // too much being watched. live must not call the probe.
 func (p *Probe) Apply(w workload.Watch, live func()) error {
-	next, err := compile(w)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next, err := compile(w, p.bits)
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	same, err := p.judgesBy(next)
 	if err != nil {
 		return err
@@ -48,35 +53,23 @@ func (p *Probe) Apply(w workload.Watch, live func()) error {
 // be refused at closed destinations.
 func (p *Probe) judgesBy(next compiledWatch) (bool, error) {
 	now := &p.settings
-	if now.Flags != 0 || now.Identities != next.identities || now.NameAny != next.nameAny || now.UidAny != next.uidAny ||
-		now.CgroupAny != next.cgroupAny || len(next.cgroups) > 0 { // what those mean, the kernel does not hold
+	if now.Flags&bpf.ConnectSettingFlagALL_CANDIDATES != 0 || now.Identities != next.identities || now.Exact != next.exact ||
+		now.Fingerprint != next.fingerprint || now.NameAny != next.nameAny || now.UidAny != next.uidAny || now.GidAny != next.gidAny || now.FileAny != next.fileAny ||
+		now.CgroupAny != next.cgroupAny || next.cgroupOpen != 0 { // what those mean, the kernel does not hold
 		return false, nil
 	}
-	names, err := contents[[nameSize]byte](p.connect.Executables)
-	if err != nil {
-		return false, fmt.Errorf("read executables: %w", err)
+	for _, table := range next.tables(&p.connect) {
+		same, err := table.isAsWanted()
+		if err != nil || !same {
+			return false, err
+		}
 	}
-	uids, err := contents[uint32](p.connect.Users)
-	if err != nil {
-		return false, fmt.Errorf("read users: %w", err)
-	}
-	return maps.Equal(names, next.names) && maps.Equal(uids, next.uids), nil
-}
-
-// contents reads a table of masks.
-func contents[K comparable](m *ebpf.Map) (map[K]uint64, error) {
-	var key K
-	var mask uint64
-	masks := map[K]uint64{}
-	all := m.Iterate()
-	for all.Next(&key, &mask) {
-		masks[key] = mask
-	}
-	return masks, all.Err()
+	return true, nil
 }
 
 func (p *Probe) makeAllCandidates() error {
-	p.settings.Flags = bpf.ConnectSettingFlagALL_CANDIDATES
+	p.settings.Flags |= bpf.ConnectSettingFlagALL_CANDIDATES
+	p.settings.Exact = 0 // the tables that say so are about to change
 	if err := p.putSettings(); err != nil {
 		return err
 	}
@@ -98,24 +91,35 @@ func (p *Probe) widen(next compiledWatch) error {
 	return nil
 }
 
-// settle makes the tables exactly the new configuration's. The generation makes
-// verdicts of the old one void.
+// settle makes the tables exactly the new configuration's. Where that asks something
+// else of anybody, the generation makes verdicts of the old one void.
 func (p *Probe) settle(next compiledWatch, same bool) error {
-	p.watch = next
+	p.watch, p.bits = next, next.bits
 	if !same {
 		if err := p.replaceConditions(next); err != nil {
 			return err
 		}
+		p.settings.Generation++
 	}
-	p.settings.Generation++
 	p.settings.Identities = next.identities
-	p.settings.NameAny, p.settings.UidAny, p.settings.CgroupAny = next.nameAny, next.uidAny, next.cgroupAny
+	p.settings.Several, p.settings.Fingerprint, p.settings.FileAny = next.several, next.fingerprint, next.fileAny
+	p.settings.NameAny, p.settings.UidAny, p.settings.GidAny = next.nameAny, next.uidAny, next.gidAny
+	p.settings.CgroupAny, p.settings.CgroupOpen = next.cgroupAny, next.cgroupOpen
+	p.allot(p.connections, next.count)
 	if err := p.putSettings(); err != nil {
 		return err
 	}
-	p.settings.Flags = 0
+	if err := p.forgetCgroups(); err != nil {
+		return err
+	}
+	p.settings.Exact = next.exact // only now does every table say so
+	p.settings.Flags &^= bpf.ConnectSettingFlagALL_CANDIDATES
 	if err := p.putSettings(); err != nil {
 		return err
+	}
+	select {
+	case p.relearn <- struct{}{}:
+	default:
 	}
 	for port := range maps.Clone(p.portsInUse) {
 		if err := p.putPort(port, next.ports[port]); err != nil {
@@ -126,100 +130,22 @@ func (p *Probe) settle(next compiledWatch, same bool) error {
 }
 
 func (p *Probe) replaceConditions(next compiledWatch) error {
-	if err := clear[[nameSize]byte, uint64](p.connect.Executables); err != nil {
-		return fmt.Errorf("replace executables: %w", err)
-	}
-	for name, mask := range next.names {
-		if err := p.connect.Executables.Put(&name, mask); err != nil {
-			return fmt.Errorf("replace executables: %w", err)
+	for _, table := range next.tables(&p.connect) {
+		if err := table.replace(); err != nil {
+			return err
 		}
 	}
-	if err := clear[uint32, uint64](p.connect.Users); err != nil {
-		return fmt.Errorf("replace users: %w", err)
+	return p.learnt.forget()
+}
+
+// forgetCgroups has cgroups found out again as their processes connect, by the
+// tables of now: no program that began with those of before still runs.
+func (p *Probe) forgetCgroups() error {
+	if err := p.waitForPrograms(); err != nil {
+		return err
 	}
-	for uid, mask := range next.uids {
-		if err := p.connect.Users.Put(uid, mask); err != nil {
-			return fmt.Errorf("replace users: %w", err)
-		}
-	}
-	// Cgroups are learnt again as their processes connect.
-	if err := clear[uint64, uint64](p.connect.Cgroups); err != nil {
+	if err := clear[uint64, bpf.ConnectCgroupFacts](p.connect.Cgroups); err != nil {
 		return fmt.Errorf("forget cgroups: %w", err)
-	}
-	return nil
-}
-
-// LearnCgroup tells the kernel which identities a process in this cgroup can
-// have, so that the others' callers become bystanders.
-func (p *Probe) LearnCgroup(id uint64, path string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.watch.cgroups) == 0 {
-		return nil
-	}
-	if err := p.connect.Cgroups.Put(id, p.watch.cgroupMask(path)); err != nil {
-		return fmt.Errorf("learn cgroup %s: %w", path, err)
-	}
-	return nil
-}
-
-// ClosedDestination is an address known for a destination whose on_failure is
-// closed.
-type ClosedDestination struct {
-	Prefix netip.Prefix
-	Port   uint16
-}
-
-// SetClosed replaces the addresses where candidates are refused while no agent
-// answers. It refuses more than the kernel's table holds and then changes
-// nothing.
-func (p *Probe) SetClosed(destinations []ClosedDestination) error {
-	want := closedKeys(destinations)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.checkClosed(len(want)); err != nil {
-		return err
-	}
-	if err := p.dropPrefixes(p.connect.ClosedPrefixes, p.closed, want); err != nil {
-		return err
-	}
-	return p.addClosed(want)
-}
-
-// AddClosed is SetClosed for an agent that does not answer yet: what a former one
-// closed stays closed until this one knows better.
-func (p *Probe) AddClosed(destinations []ClosedDestination) error {
-	want := closedKeys(destinations)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	all := maps.Clone(p.closed)
-	maps.Copy(all, want)
-	if err := p.checkClosed(len(all)); err != nil {
-		return err
-	}
-	return p.addClosed(want)
-}
-
-func closedKeys(destinations []ClosedDestination) map[bpf.ConnectPrefixKey]bool {
-	keys := make(map[bpf.ConnectPrefixKey]bool, len(destinations))
-	for _, d := range destinations {
-		keys[prefixKey(d.Port, d.Prefix)] = true
-	}
-	return keys
-}
-
-func (p *Probe) checkClosed(count int) error {
-	if limit := int(p.connect.ClosedPrefixes.MaxEntries()); count > limit {
-		return fmt.Errorf("set closed destinations: %d addresses, and at most %d fit", count, limit)
-	}
-	return nil
-}
-
-func (p *Probe) addClosed(keys map[bpf.ConnectPrefixKey]bool) error {
-	for key := range keys {
-		if err := p.addPrefix(p.connect.ClosedPrefixes, p.closed, key); err != nil {
-			return fmt.Errorf("set closed destinations: %w", err)
-		}
 	}
 	return nil
 }

@@ -113,7 +113,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		for n := range maxNames + 10 {
 			host := fmt.Sprintf("h%d.example", n)
 			z.set(host, "10.0.0.1")
-			if _, err := r.Addresses(t.Context(), host); err != nil {
+			if _, err := r.addresses(t.Context(), billing, host); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -11,28 +11,34 @@ var (
 	errNotAName = errors.New("not a host name")
 	errNoAnswer = errors.New("no addresses")
 	errClosed   = errors.New("resolver is closed")
+	errBusy     = errors.New("as many look-ups wait already as there may be")
+	errNobody   = errors.New("not known, and not looked up for a caller without an identity there")
 	errNoTime   = fmt.Errorf("no answer within %v", longestWait)
 )
 
 // await has a name looked up and waits for the answer for a bounded time. Where
-// that was done a moment ago it waits for the name's next turn: whoever asks may
-// have a newer answer than ours, and would otherwise be refused for a second. The
-// look-up itself goes on.
-func (r *Resolver) await(ctx context.Context, n *name) error {
+// that was done a moment ago it waits for the name's next turn: the client may
+// have a newer answer than ours, and would otherwise be refused for a second. A
+// look-up that has begun goes on.
+func (r *Resolver) await(ctx context.Context, n *name, by asker) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, longestWait, errNoTime)
 	defer cancel()
-	flight := r.start(n)
-	if flight == nil {
+	f, err := r.request(n, by)
+	if f == nil && err == nil {
 		if err := pause(ctx, n.untilTurn(r.now())); err != nil {
 			return err
 		}
-		flight = r.start(n)
+		f, err = r.request(n, by)
 	}
-	if flight == nil { // somebody else's look-up has just ended
+	if err != nil {
+		return err
+	}
+	if f == nil { // somebody else's look-up has just ended
 		return n.lastFailure()
 	}
+	defer n.leave(f)
 	select {
-	case <-flight:
+	case <-f.done:
 		return n.lastFailure()
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -57,42 +63,10 @@ func pause(ctx context.Context, wait time.Duration) error {
 	}
 }
 
-// start begins a look-up and returns what is closed when it ends: that of the one
-// under way if there is one, nil if the last began less than lookupPause ago.
-func (r *Resolver) start(n *name) <-chan struct{} {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.flight != nil {
-		return n.flight
-	}
-	now := r.now()
-	if !n.asked.IsZero() && now.Sub(n.asked) < lookupPause {
-		return nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		n.failure = errClosed
-		return nil
-	}
-	n.asked = now
-	n.flight = make(chan struct{})
-	r.running.Go(func() { r.lookup(n) })
-	return n.flight
-}
-
-// lookup does one look-up.
-func (r *Resolver) lookup(n *name) {
-	err := r.ask(n)
-	n.mu.Lock()
-	before := n.failure
-	n.failure = err
-	close(n.flight)
-	n.flight = nil
-	n.mu.Unlock()
-
+// tell says how the look-up of a kept name ended, if that is news.
+func (r *Resolver) tell(n *name, before, err error) {
 	if !n.kept.Load() || r.ctx.Err() != nil {
-		return // whoever asked is told
+		return // who asked is told
 	}
 	switch {
 	case err != nil && before == nil:
@@ -108,12 +82,6 @@ func (r *Resolver) lookup(n *name) {
 
 // ask asks and learns.
 func (r *Resolver) ask(n *name) error {
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-r.ctx.Done():
-		return errClosed
-	}
 	ctx, cancel := context.WithTimeout(r.ctx, lookupTimeout)
 	defer cancel()
 	addrs, err := r.lookupHost(ctx, n.host)

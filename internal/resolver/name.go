@@ -16,9 +16,9 @@ type name struct {
 	kept    atomic.Bool               // looked up again and again; never evicted
 
 	mu      sync.Mutex
-	flight  chan struct{} // closed when the look-up under way ends; nil between
-	asked   time.Time     // when the latest look-up began; zero if none did
-	failure error         // of the latest look-up, nil if it was answered
+	flight  *flight   // the look-up that waits or is under way; nil between
+	asked   time.Time // when the latest look-up began; zero if none did
+	failure error     // of the latest look-up, nil if it was answered
 }
 
 // knowledge is what the answers for a name were. It is immutable.

@@ -13,16 +13,21 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/lanyardhq/lanyard/internal/fairshare"
 )
 
 // Bounds and times of a Resolver.
 const (
-	Memory = 10 * time.Minute // how long an answer counts
+	// Memory is how long an answer counts, by the monotonic clock: it stands still
+	// while the host is suspended.
+	Memory = 10 * time.Minute
 
 	maxNames   = 4096
 	maxKept    = 2048 // of maxNames; the rest is there for names nobody registered
 	maxAnswers = 64   // addresses of one name
-	maxLookups = 16   // under way at once
+	maxLookups = 16   // of kept names under way at once, and as many of all others
+	maxWaiting = 64   // look-ups of other names, waiting or under way
 	maxHost    = 253  // bytes of a name (RFC 1035 section 2.3.4)
 
 	lookupPause   = time.Second     // between two look-ups of one name
@@ -59,8 +64,12 @@ type Resolver struct {
 	started time.Time
 	ctx     context.Context
 	stop    context.CancelFunc
-	slots   chan struct{} // one for each look-up under way
 	running sync.WaitGroup
+
+	// One for each look-up under way. Kept names, which are the operator's, have their
+	// own: no other name, of which clients think of any number, is ever in their way.
+	keptSlots  chan struct{}
+	otherSlots *fairshare.Limiter[asker]
 
 	// names is replaced, never changed, so that Verify reads it without a lock.
 	names atomic.Pointer[map[string]*name]
@@ -72,6 +81,7 @@ type Resolver struct {
 	mu     sync.Mutex // held to replace names, and for:
 	kept   []string   // names, without literals
 	fixed  []netip.Addr
+	places *fairshare.Pool[asker] // of look-ups of other names, waiting or under way
 	closed bool
 }
 
@@ -83,7 +93,9 @@ func New(config Config) *Resolver {
 		random:     config.Random,
 		logger:     config.Logger,
 		onChange:   config.OnChange,
-		slots:      make(chan struct{}, maxLookups),
+		keptSlots:  make(chan struct{}, maxLookups),
+		otherSlots: fairshare.NewLimiter[asker](maxLookups),
+		places:     fairshare.NewPool[asker](maxWaiting),
 		round:      make(chan struct{}, 1),
 		learned:    make(chan struct{}, 1),
 	}
@@ -122,21 +134,21 @@ func (r *Resolver) Close() {
 	r.running.Wait()
 }
 
-// Addresses returns the addresses of a name, in the order of its latest answer:
+// addresses returns the addresses of a name, in the order of its latest answer:
 // from memory if that is fresh, else after a look-up, else what was answered in
 // the last ten minutes. An address literal is its own address. What is returned
 // is good to try, not verified.
-func (r *Resolver) Addresses(ctx context.Context, host string) ([]netip.Addr, error) {
+func (r *Resolver) addresses(ctx context.Context, by asker, host string) ([]netip.Addr, error) {
 	host = normalise(host)
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr.Unmap()}, nil
 	}
-	n, err := r.name(host)
+	n, err := r.name(host, by)
 	if err != nil {
 		return nil, fmt.Errorf("look up %q: %w", host, err)
 	}
 	if known := n.known.Load(); known == nil || r.now().Sub(known.at) >= keepEvery {
-		err = r.await(ctx, n)
+		err = r.await(ctx, n, by)
 	}
 	known := n.known.Load()
 	if known == nil || r.now().Sub(known.at) >= Memory {
@@ -148,8 +160,9 @@ func (r *Resolver) Addresses(ctx context.Context, host string) ([]netip.Addr, er
 	return slices.Clone(known.latest), nil
 }
 
-// name returns what is remembered of a name, and makes room for it if need be.
-func (r *Resolver) name(host string) (*name, error) {
+// name returns what is remembered of a name, and makes room for it if need be, but for
+// nobody.
+func (r *Resolver) name(host string, by asker) (*name, error) {
 	if n := (*r.names.Load())[host]; n != nil {
 		n.use(r.minute(r.now()))
 		return n, nil
@@ -157,8 +170,14 @@ func (r *Resolver) name(host string) (*name, error) {
 	if !isHost(host) {
 		return nil, errNotAName
 	}
+	if by == nobody {
+		return nil, errNobody
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.places.Held(by) >= r.places.Free() {
+		return nil, noRoom(by) // nor does the name push another one out
+	}
 	return r.addName(host), nil
 }
 
@@ -187,10 +206,15 @@ func (r *Resolver) minute(now time.Time) int64 {
 
 // normalise brings a host into the form that destinations have.
 func normalise(host string) string {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if strings.IndexByte(host, ':') >= 0 { // IPv6 has many spellings
+	return canonical(strings.ToLower(strings.TrimSuffix(host, ".")))
+}
+
+// canonical gives an IPv6 address, which has many spellings, the one that
+// destinations have.
+func canonical(host string) string {
+	if strings.IndexByte(host, ':') >= 0 {
 		if addr, err := netip.ParseAddr(host); err == nil {
-			return addr.String()
+			return addr.Unmap().String()
 		}
 	}
 	return host

@@ -70,8 +70,12 @@ func (e *NotVerifiedError) Unwrap() error { return e.Err }
 // brackets. A name that is known takes no lock and makes no system call; another
 // is looked up once a second at most, and ctx or two seconds end the wait.
 func (r *Resolver) Verify(ctx context.Context, d *workload.Destination, host string, addr netip.AddrPort) error {
+	return r.verify(ctx, asker{askerDestination, d.Name}, d, host, addr)
+}
+
+func (r *Resolver) verify(ctx context.Context, by asker, d *workload.Destination, host string, addr netip.AddrPort) error {
 	ip := plain(addr.Addr())
-	host = normalise(host)
+	host = canonical(host)
 	exact := slices.Contains(d.Hosts, host)
 	if !exact && !fitsWildcard(d.Hosts, host) {
 		return refusal(d, host, ip, ReasonForeign)
@@ -87,11 +91,11 @@ func (r *Resolver) Verify(ctx context.Context, d *workload.Destination, host str
 	if n := (*r.names.Load())[host]; n != nil && answerable(ip) {
 		now := r.now()
 		if n.had(ip, now) {
-			r.refresh(n, now)
+			r.refresh(n, by, now)
 			return nil
 		}
 	}
-	return r.verifyUnknown(ctx, d, host, ip)
+	return r.verifyUnknown(ctx, by, d, host, ip)
 }
 
 func refusal(d *workload.Destination, host string, ip netip.Addr, reason Reason) *NotVerifiedError {
@@ -99,7 +103,7 @@ func refusal(d *workload.Destination, host string, ip netip.Addr, reason Reason)
 }
 
 // verifyUnknown is Verify for an address that no answer has given yet.
-func (r *Resolver) verifyUnknown(ctx context.Context, d *workload.Destination, host string, ip netip.Addr) error {
+func (r *Resolver) verifyUnknown(ctx context.Context, by asker, d *workload.Destination, host string, ip netip.Addr) error {
 	if literal, err := netip.ParseAddr(host); err == nil {
 		if plain(literal) == ip {
 			return nil
@@ -109,9 +113,9 @@ func (r *Resolver) verifyUnknown(ctx context.Context, d *workload.Destination, h
 	if !answerable(ip) {
 		return refusal(d, host, ip, ReasonSpecial)
 	}
-	n, err := r.name(host)
+	n, err := r.name(host, by)
 	if err == nil {
-		err = r.await(ctx, n)
+		err = r.await(ctx, n, by)
 		if n.had(ip, r.now()) {
 			return nil
 		}
@@ -129,9 +133,9 @@ func (r *Resolver) verifyUnknown(ctx context.Context, d *workload.Destination, h
 
 // refresh marks a name as used and has it looked up again, without waiting,
 // before it is forgotten. It looks at that once a minute.
-func (r *Resolver) refresh(n *name, now time.Time) {
+func (r *Resolver) refresh(n *name, by asker, now time.Time) {
 	if n.use(r.minute(now)) && now.Sub(n.known.Load().at) >= refreshAfter {
-		r.start(n)
+		_, _ = r.request(n, by) // the answer that is known counts in any case
 	}
 }
 
@@ -174,7 +178,8 @@ var (
 func fitsWildcard(patterns []string, host string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
 		suffix, wildcard := strings.CutPrefix(pattern, "*")
-		return wildcard && len(host) > len(suffix) && strings.HasSuffix(host, suffix)
+		below, fits := strings.CutSuffix(host, suffix)
+		return wildcard && fits && !slices.Contains(strings.Split(below, "."), "") // an empty label is no name's
 	})
 }
 

@@ -24,7 +24,8 @@ func TestVerify(t *testing.T) {
 	}{
 		{"ledger.internal", "10.0.0.7", ""},
 		{"ledger.internal", "::ffff:10.0.0.7", ""},
-		{"LEDGER.internal.", "10.0.0.7", ""},
+		{"LEDGER.internal.", "10.0.0.7", ReasonForeign}, // who asks has normalised it once, and would have found no destination
+		{"ledger.internal.", "10.0.0.7", ReasonForeign},
 		{"ledger.internal", "10.0.0.8", ReasonUnknown},
 		{"ledger.internal", "198.51.100.200", ""}, // configured
 		{"ledger.internal", "2001:db8:1::5", ""},
@@ -36,6 +37,8 @@ func TestVerify(t *testing.T) {
 		{"a.wild.internal", "10.0.0.7", ReasonWildcard},
 		{"a.b.wild.internal", "10.0.0.7", ReasonWildcard},
 		{"wild.internal", "10.0.0.7", ReasonForeign},
+		{"a..wild.internal", "198.51.100.1", ReasonForeign},
+		{".wild.internal", "198.51.100.1", ReasonForeign},
 		{"other.internal", "10.0.0.7", ReasonForeign},
 		{"notledger.internal", "10.0.0.7", ReasonForeign},
 		{"", "10.0.0.7", ReasonForeign},
@@ -43,6 +46,7 @@ func TestVerify(t *testing.T) {
 
 		{"192.0.2.9", "192.0.2.9", ""},
 		{"192.0.2.9", "::ffff:192.0.2.9", ""},
+		{"::ffff:192.0.2.9", "192.0.2.9", ""},
 		{"192.0.2.9", "192.0.2.10", ReasonLiteral},
 		{"2001:db8::9", "2001:db8::9", ""},
 		{"2001:DB8:0:0::9", "2001:db8::9", ""},

@@ -39,7 +39,7 @@ func newTracing(ctx context.Context, o Options, m *metrics) (*trace.TracerProvid
 	if !exportWanted() {
 		return nil, nil, nil
 	}
-	to, err := autoexport.NewSpanExporter(ctx)
+	to, err := newSpanExporter(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("set up traces: %w; look at the OTEL_* environment variables", err)
 	}

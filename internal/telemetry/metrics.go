@@ -46,6 +46,8 @@ type metrics struct {
 	spans       spanCounts
 	kernel      atomic.Pointer[func() map[string]uint64]
 	connections atomic.Pointer[func() int]
+	hooks       atomic.Pointer[func() bool]
+	listeners   *listenerMetrics
 	version     string
 	desc        descriptions
 }
@@ -55,7 +57,7 @@ type metrics struct {
 type spanCounts struct{ ended, exported, failed atomic.Uint64 }
 
 type descriptions struct {
-	requests, refusals, fetches, kernel, connections, build, spans *prometheus.Desc
+	requests, refusals, fetches, kernel, connections, hooks, build, spans *prometheus.Desc
 }
 
 func newMetrics(version string) *metrics {
@@ -63,7 +65,8 @@ func newMetrics(version string) *metrics {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &metrics{
-		version: version,
+		version:   version,
+		listeners: newListenerMetrics(),
 		requests: counters[requestLabels]{overflow: func(l requestLabels) requestLabels {
 			return requestLabels{l.outcome, overflowName, overflowName}
 		}},
@@ -78,6 +81,7 @@ func newMetrics(version string) *metrics {
 			fetches:     describe(metricFetches, "Tokens asked for at their issuer.", labelResult, labelIdentity),
 			kernel:      describe(metricKernel, "What the eBPF programs counted.", labelEvent),
 			connections: describe(metricConnections, "Connections held by the injector now."),
+			hooks:       describe(metricHooks, "Whether the eBPF hooks are attached and see connects."),
 			build:       describe(metricBuild, "Always 1; the labels say what runs.", labelVersion, labelGoVersion),
 			spans:       describe(metricSpans, "Trace spans by what became of them.", labelState),
 		},
@@ -87,7 +91,7 @@ func newMetrics(version string) *metrics {
 // handler answers scrapes in the Prometheus exposition format.
 func (m *metrics) handler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m, collectors.NewGoCollector(),
+	registry.MustRegister(m, m.listeners, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 }
@@ -95,7 +99,7 @@ func (m *metrics) handler() http.Handler {
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	d := &m.desc
-	for _, desc := range []*prometheus.Desc{d.requests, d.refusals, d.fetches, d.kernel, d.connections, d.build, d.spans} {
+	for _, desc := range []*prometheus.Desc{d.requests, d.refusals, d.fetches, d.kernel, d.connections, d.hooks, d.build, d.spans} {
 		out <- desc
 	}
 }
@@ -119,6 +123,13 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	gauge(m.desc.build, 1, m.version, runtime.Version())
 	if open := m.connections.Load(); open != nil {
 		gauge(m.desc.connections, float64((*open)()))
+	}
+	if up := m.hooks.Load(); up != nil {
+		value := 0.0
+		if (*up)() {
+			value = 1
+		}
+		gauge(m.desc.hooks, value)
 	}
 	if read := m.kernel.Load(); read != nil {
 		events := (*read)()

@@ -40,6 +40,16 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	r := setup(t, nil)
 	r.ObserveKernel(func() map[string]uint64 { return map[string]uint64{"redirected": 7, "bystander": 9} })
 	r.ObserveConnections(func() int { return 3 })
+	r.ObserveHooks(func() bool { return true })
+	r.ObserveListeners(func() []telemetry.Listener {
+		return []telemetry.Listener{
+			{Kind: "metrics", Address: "127.0.0.1:3014", Refused: 4},
+			{Kind: "local_api", Address: "[::1]:3013", Up: true, Connections: 2, Evicted: 5},
+		}
+	})
+	r.LocalAPICall("answered")
+	r.LocalAPICall("wrong_key")
+	r.LocalAPICall("wrong_key")
 	r.Use(use())
 	r.Use(use())
 	failed := use()
@@ -57,7 +67,15 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 		`lanyard_token_fetches_total{identity="billing",result="failed"}`:                             "1",
 		`lanyard_kernel_events_total{event="redirected"}`:                                             "7",
 		`lanyard_kernel_events_total{event="bystander"}`:                                              "9",
-		`lanyard_open_connections`: "3",
+		`lanyard_open_connections`:                                                                                "3",
+		`lanyard_hooks_up`:                                                                                        "1",
+		`lanyard_local_api_requests_total{result="answered"}`:                                                     "1",
+		`lanyard_local_api_requests_total{result="wrong_key"}`:                                                    "2",
+		`lanyard_listener_up{address="127.0.0.1:3014",listener="metrics"}`:                                        "0",
+		`lanyard_listener_up{address="[::1]:3013",listener="local_api"}`:                                          "1",
+		`lanyard_listener_connections{address="[::1]:3013",listener="local_api"}`:                                 "2",
+		`lanyard_listener_closed_connections_total{address="127.0.0.1:3014",listener="metrics",reason="refused"}`: "4",
+		`lanyard_listener_closed_connections_total{address="[::1]:3013",listener="local_api",reason="evicted"}`:   "5",
 	} {
 		if got := counted(t, r, series); got != want {
 			t.Errorf("%s is %q, want %s", series, got, want)
@@ -68,6 +86,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	}
 	r.ObserveKernel(nil)
 	r.ObserveConnections(nil)
+	r.ObserveHooks(nil)
 	if strings.Contains(scrape(t, r), "redirected") {
 		t.Error("a removed source is still read")
 	}

@@ -23,8 +23,14 @@ const (
 	metricFetches     = "lanyard_token_fetches_total"
 	metricKernel      = "lanyard_kernel_events_total"
 	metricConnections = "lanyard_open_connections"
+	metricHooks       = "lanyard_hooks_up"
 	metricBuild       = "lanyard_build_info"
 	metricSpans       = "lanyard_trace_spans_total"
+
+	metricLocalAPICalls  = "lanyard_local_api_requests_total"
+	metricListenerUp     = "lanyard_listener_up"
+	metricListenerOpen   = "lanyard_listener_connections"
+	metricListenerClosed = "lanyard_listener_closed_connections_total"
 
 	labelOutcome     = "outcome"
 	labelDestination = "destination"
@@ -35,4 +41,6 @@ const (
 	labelVersion     = "version"
 	labelGoVersion   = "go_version"
 	labelState       = "state"
+	labelListener    = "listener"
+	labelAddress     = "address"
 )

@@ -16,6 +16,9 @@ const (
 	scope = "github.com/lanyardhq/lanyard"
 	// shutdownTimeout bounds Shutdown where its caller sets no earlier deadline.
 	shutdownTimeout = 5 * time.Second
+	// stopTimeout is how long Shutdown waits for an exporter that it has told to stop. One
+	// that goes by its context stops at once.
+	stopTimeout = time.Second
 )
 
 // Options say who records. Where spans go is taken from the OTEL_* environment
@@ -81,6 +84,17 @@ func (r *Recorder) ObserveConnections(open func() int) {
 	r.metrics.connections.Store(&open)
 }
 
+// ObserveHooks makes up the source of whether the hooks see connects. It
+// is called at every scrape, from any goroutine. A later call replaces the
+// source, nil removes it.
+func (r *Recorder) ObserveHooks(up func() bool) {
+	if up == nil {
+		r.metrics.hooks.Store(nil)
+		return
+	}
+	r.metrics.hooks.Store(&up)
+}
+
 // Flush exports the spans recorded so far, or returns when ctx is done.
 func (r *Recorder) Flush(ctx context.Context) error {
 	if r.provider == nil {
@@ -92,9 +106,10 @@ func (r *Recorder) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Shutdown exports the spans recorded so far and ends the export, within the
-// deadline of ctx and never later than five seconds from now. Spans of calls
-// after it are lost; metrics go on. Call it once.
+// Shutdown exports the spans recorded so far, within the deadline of ctx and never
+// later than five seconds from now, and ends the export: it returns at most a second
+// later, whatever the exporter does. Spans of calls after it are lost; metrics go on.
+// Call it once.
 func (r *Recorder) Shutdown(ctx context.Context) error {
 	if r.provider == nil {
 		return nil
@@ -103,7 +118,10 @@ func (r *Recorder) Shutdown(ctx context.Context) error {
 	defer cancel()
 	err := r.provider.Shutdown(ctx)
 	r.exporter.cancel()
-	<-r.exporter.done
+	select {
+	case <-r.exporter.done:
+	case <-time.After(stopTimeout):
+	}
 	if err != nil {
 		return fmt.Errorf("shut down traces: %w; spans that the collector did not take are lost", err)
 	}

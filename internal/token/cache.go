@@ -34,14 +34,16 @@ type CacheConfig struct {
 
 	Observer Observer // of every attempt, or nil
 
-	MaxKeys      int           // keys held at once; DefaultMaxKeys if 0
+	MaxKeys      int           // keys held at once, shared among identities; DefaultMaxKeys if 0
 	IdleAfter    time.Duration // a key unused for so long is dropped instead of renewed; DefaultIdleAfter if 0
 	FetchTimeout time.Duration // of one call of a source; DefaultFetchTimeout if 0
 }
 
 // Cache holds tokens and keeps those in use warm: each key has one keeper, a
 // goroutine that obtains its token, renews it in the background at 80 % of its
-// life and drops it when nobody wants it any more. A warm Get takes no lock,
+// life and drops it when nobody wants it any more. An identity has as many keys as there
+// is still room for, and then gives up its own, or takes one from the identity that has
+// the most: none pushes out what another has up to an equal share. A warm Get takes no lock,
 // allocates nothing and makes no system call. Safe for concurrent use.
 type Cache struct {
 	now      func() time.Time
@@ -217,10 +219,13 @@ func (c *Cache) entry(r Request) (*entry, error) {
 	}
 	grown := make(map[Request]*entry, len(entries)+1)
 	maps.Copy(grown, entries)
-	if len(grown) >= c.maxKeys {
-		victim := leastUseful(grown, c.now())
+	if givesWay, full := shareOf(grown, r.Identity, c.maxKeys); full {
+		victim := leastUseful(grown, givesWay, c.now())
 		if victim == nil {
-			return nil, fmt.Errorf("%d tokens are being obtained, which is the limit; try again when one of them is there", len(grown))
+			victim = leastUseful(grown, r.Identity, c.now())
+		}
+		if victim == nil {
+			return nil, fmt.Errorf("%d tokens are held or being obtained for this identity, and there is no room for more; try again when one of them is there", count(grown, r.Identity))
 		}
 		delete(grown, victim.request)
 		c.evicted[victim] = struct{}{}

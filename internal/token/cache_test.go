@@ -39,6 +39,8 @@ func (s *issuer) count() int {
 	return len(s.calls)
 }
 
+func (s *issuer) Form() Form { return Opaque }
+
 func (s *issuer) Fetch(ctx context.Context, r Request) (Token, error) {
 	s.mu.Lock()
 	s.calls = append(s.calls, call{time.Now(), r})
@@ -183,6 +185,8 @@ func TestHangingSource(t *testing.T) {
 
 // brokenSource hands out what no source should.
 type brokenSource struct{ token Token }
+
+func (s *brokenSource) Form() Form { return Opaque }
 
 func (s *brokenSource) Fetch(context.Context, Request) (Token, error) { return s.token, nil }
 

@@ -154,23 +154,3 @@ func (e *entry) inFlight() bool {
 	defer e.mu.Unlock()
 	return e.flight != nil
 }
-
-// leastUseful returns the entry that is missed least: one without a valid token
-// before one with, then the one unused for longest. One whose first token is being
-// obtained is left alone, since who waits for it would come back at once and have
-// another one evicted. It returns nil if all are such.
-func leastUseful(entries map[Request]*entry, now time.Time) *entry {
-	var least *entry
-	var leastValid bool
-	for _, e := range entries {
-		_, valid := e.token(now)
-		if !valid && e.inFlight() {
-			continue
-		}
-		if least == nil || (leastValid && !valid) ||
-			(leastValid == valid && e.lastUse.Load() < least.lastUse.Load()) {
-			least, leastValid = e, valid
-		}
-	}
-	return least
-}

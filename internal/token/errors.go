@@ -14,6 +14,9 @@ var (
 	// ErrNotEnrolled says that this identity has no standing with the issuer:
 	// there was no ticket yet, or the issuer did not accept it.
 	ErrNotEnrolled = errors.New("not enrolled")
+	// ErrWrongToken says that the issuer answered with another token than was asked
+	// for. It is not kept.
+	ErrWrongToken = errors.New("not the token that was asked for")
 	// ErrNoSource says that no source is configured for the identity.
 	ErrNoSource = errors.New("identity has no token source")
 	// ErrClosed says that the cache was closed.

@@ -54,7 +54,7 @@ func TestUnusedKeysAreDropped(t *testing.T) {
 }
 
 func TestSizeIsBounded(t *testing.T) {
-	inBubble(t, CacheConfig{MaxKeys: 3}, func(t *testing.T, c *Cache, s *issuer) {
+	inBubble(t, CacheConfig{MaxKeys: 6}, func(t *testing.T, c *Cache, s *issuer) {
 		key := func(n int) Request { return Request{Identity: "billing", Audience: fmt.Sprint(n)} }
 		for n := range 3 {
 			mustGet(t, c, key(n), fmt.Sprintf("jwt1:%d", n+1))
@@ -72,10 +72,74 @@ func TestSizeIsBounded(t *testing.T) {
 	})
 }
 
+// TestOneIdentityLeavesTheOthersTheirTokens: security.md 31. Whoever asks the local API for
+// any number of audiences pushes out its own, whatever becomes of them.
+func TestOneIdentityLeavesTheOthersTheirTokens(t *testing.T) {
+	inBubble(t, CacheConfig{MaxKeys: 40}, func(t *testing.T, c *Cache, s *issuer) {
+		c.Update(map[string]Source{"billing": s, "greedy": s, "slow": s})
+		get := func(identity string, audience int) error {
+			_, err := c.Get(t.Context(), Request{Identity: identity, Audience: fmt.Sprint(audience)})
+			return err
+		}
+		held := func(identity string) int {
+			synctest.Wait()
+			return count(*c.entries.Load(), identity)
+		}
+		for n := range 5 {
+			if err := get("billing", n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sleep(time.Minute)
+		for n := range 500 {
+			if err := get("greedy", n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := held("billing"); n != 5 {
+			t.Errorf("%d of 5 tokens are left, unused for longest as they are", n)
+		}
+		if n := held("greedy"); n < 17 || n > 18 {
+			t.Errorf("an identity holds %d tokens, want half of the 35 that were free", n)
+		}
+		for n := range 13 {
+			if err := get("billing", n); err != nil {
+				t.Error(err)
+			}
+		}
+		for n := range 500 {
+			if err := get("greedy", n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := held("billing"); n != 13 {
+			t.Errorf("%d of 13 tokens are left, fewer than an equal share", n)
+		}
+		if n := len(*c.entries.Load()); n > 40 {
+			t.Errorf("%d are held", n)
+		}
+		s.set(func(s *issuer) { s.delay = time.Second })
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		for n := range 100 {
+			group.Go(func() { _, _ = c.Get(ctx, Request{Identity: "slow", Audience: fmt.Sprint(n)}) })
+		}
+		synctest.Wait()
+		if err := get("billing", 0); err != nil {
+			t.Errorf("while many are being obtained for another: %v", err)
+		}
+		if err := get("billing", 99); err != nil {
+			t.Errorf("a new one while many are being obtained for another: %v", err)
+		}
+		cancel()
+		group.Wait()
+	})
+}
+
 // TestKeysBeingObtainedAreNotEvicted: who waits for one would come back at once
 // and evict another, without end.
 func TestKeysBeingObtainedAreNotEvicted(t *testing.T) {
-	inBubble(t, CacheConfig{MaxKeys: 2}, func(t *testing.T, c *Cache, s *issuer) {
+	inBubble(t, CacheConfig{MaxKeys: 4}, func(t *testing.T, c *Cache, s *issuer) {
 		key := func(n int) Request { return Request{Identity: "billing", Audience: fmt.Sprint(n)} }
 		mustGet(t, c, key(0), "jwt1:1")
 		s.set(func(s *issuer) { s.delay = time.Second })
@@ -88,7 +152,7 @@ func TestKeysBeingObtainedAreNotEvicted(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if _, err := c.Get(t.Context(), key(3)); err == nil || !strings.Contains(err.Error(), "2 tokens are being obtained") {
+		if _, err := c.Get(t.Context(), key(3)); err == nil || !strings.Contains(err.Error(), "2 tokens are held or being obtained") {
 			t.Errorf("a third one: %v", err)
 		}
 		group.Wait()

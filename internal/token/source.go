@@ -28,10 +28,36 @@ func (r Request) String() string {
 
 // Source obtains tokens for one or more identities. Implementations are safe for
 // concurrent use and honour ctx; every call talks to the issuer. Errors wrap
-// ErrUnreachable, ErrNotEnrolled or a *RefusedError where one of them fits; a
-// *BusyError has the source left alone for longer.
+// ErrUnreachable, ErrNotEnrolled, ErrWrongToken or a *RefusedError where one of
+// them fits; a *BusyError has the source left alone for longer.
 type Source interface {
 	Fetch(ctx context.Context, r Request) (Token, error)
+	// Form says what was checked of every token that Fetch returns. It never changes.
+	Form() Form
+}
+
+// Form is what a source knows of its tokens. TestSources holds each to its word.
+type Form int
+
+const (
+	// CheckedJWT is a JWT (RFC 7519) that was compared with what was asked for: one
+	// aud as asked, or none, sub, iss, an asymmetric alg, exp, iat and nbf. Another
+	// one is ErrWrongToken.
+	CheckedJWT Form = iota + 1
+	// Opaque is a token that only its issuer and its destination can read: whom it
+	// is for is the issuer's word, and so is its end.
+	Opaque
+)
+
+// String names the form.
+func (f Form) String() string {
+	switch f {
+	case CheckedJWT:
+		return "checked JWT"
+	case Opaque:
+		return "opaque"
+	}
+	return fmt.Sprintf("form %d", int(f))
 }
 
 // same reports whether two sources are one: what one of them handed out is what

@@ -70,9 +70,21 @@ func unescapeMount(path string) string {
 // test its processes are killed and it is removed with all that is below it.
 func NewCgroup(t testing.TB) *Cgroup {
 	t.Helper()
+	return newCgroup(t, "lanyard-test-*")
+}
+
+// NewSlice is NewCgroup with the name of a systemd slice: what is below it can be
+// named as units of the system manager.
+func NewSlice(t testing.TB) *Cgroup {
+	t.Helper()
+	return newCgroup(t, "lanyard-test-*.slice")
+}
+
+func newCgroup(t testing.TB, pattern string) *Cgroup {
+	t.Helper()
 	RequireRoot(t)
 	root := CgroupRoot(t)
-	path, err := os.MkdirTemp(root, "lanyard-test-")
+	path, err := os.MkdirTemp(root, pattern)
 	if err != nil {
 		t.Fatalf("make cgroup: %v", err)
 	}

@@ -289,16 +289,18 @@ func dialIn(ns *lab.NetNS, address string) error {
 }
 
 func TestListenersOfThisProcess(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := listener.Addr().(*net.TCPAddr).AddrPort()
-	if got := lab.Listeners(t, os.Getpid()); !slices.Contains(got, want) {
-		t.Errorf("listeners are %v, want %v among them", got, want)
-	}
-	listener.Close()
-	if got := lab.Listeners(t, os.Getpid()); slices.Contains(got, want) {
-		t.Errorf("listeners are %v after %v was closed", got, want)
+	for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {
+		listener, err := net.Listen("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := listener.Addr().(*net.TCPAddr).AddrPort()
+		if got := lab.Listeners(t, os.Getpid()); !slices.Contains(got, want) {
+			t.Errorf("listeners are %v, want %v among them", got, want)
+		}
+		listener.Close()
+		if got := lab.Listeners(t, os.Getpid()); slices.Contains(got, want) {
+			t.Errorf("listeners are %v after %v was closed", got, want)
+		}
 	}
 }

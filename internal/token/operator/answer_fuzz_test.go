@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lanyardhq/lanyard/internal/serverurl"
 	"github.com/lanyardhq/lanyard/internal/token"
 )
 
@@ -34,8 +35,11 @@ func FuzzTokenResponse(f *testing.F) {
 	received := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	now := func() time.Time { return received }
 	date := received.Format(http.TimeFormat)
-	f.Add(uint16(200), date, "", []byte(`{"jwt_id_token":"e30.`+encode(`{"jti":"a","iat":1772366400,"exp":1772370000}`)+`.c2ln"}`), false)
-	f.Add(uint16(201), "Sun, 01 Mar 2026 13:00:00 GMT", "", []byte(`{"jwt_id_token":"e30.`+encode(`{"exp":1772370001.5}`)+`.c2ln"}`), false)
+	answer := func(claims string) []byte {
+		return []byte(`{"jwt_id_token":"` + compact(es256, claims) + `"}`)
+	}
+	f.Add(uint16(200), date, "", answer(`{"iss":"op1:x","sub":"wl-1","aud":["a"],"jti":"a","iat":1772366400,"exp":1772370000}`), false)
+	f.Add(uint16(201), "Sun, 01 Mar 2026 13:00:00 GMT", "", answer(`{"iss":"https://authority.test","sub":"wl-1","aud":"a","exp":1772370001.5}`), false)
 	f.Add(uint16(401), "Mon, 02 Mar 2099 12:00:00 GMT", "", []byte(`{"message":"no"}`), false)
 	f.Add(uint16(401), "Sun, 01 Mar 2026 11:00:00 GMT", "", []byte(`{"message":"the assertion is `), true)
 	f.Add(uint16(302), date, "https://elsewhere/\x00?", []byte("<html>"), true)
@@ -56,7 +60,7 @@ func FuzzTokenResponse(f *testing.F) {
 			base: base, timeout: time.Minute, clock: &clock{now: now}, client: &http.Client{
 				Transport: echoing{a, echo}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		}}
-		c.member.Store(&member{enrolment: Enrolment{Base: base, WorkloadID: "wl-1"}, signer: c.signer(k)})
+		c.member.Store(&member{enrolment: Enrolment{Base: base, WorkloadID: "wl-1", OperatorID: "op1:x"}, signer: c.signer(k)})
 		tok, err := c.Fetch(context.Background(), token.Request{Identity: "i", Audience: "a"})
 		if n := len(a.requests); n == 0 || n > 2 {
 			t.Fatalf("%d requests", n)
@@ -94,7 +98,7 @@ func (e echoing) RoundTrip(r *http.Request) (*http.Response, error) {
 // checkLine holds that an error can be logged.
 func checkLine(t *testing.T, text string, requests []*http.Request) {
 	t.Helper()
-	if text == "" || len(text) > 4*maxMessage || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+	if text == "" || len(text) > 4*serverurl.MaxWords || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 		t.Fatalf("not a line of a log: %q", text)
 	}
 	for _, r := range requests {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lanyardhq/lanyard/internal/serverurl"
+	"github.com/lanyardhq/lanyard/internal/serverurl/serverurltest"
 	"github.com/lanyardhq/lanyard/internal/token"
 )
 
@@ -27,33 +29,21 @@ func TestAnswers(t *testing.T) {
 			return true
 		}
 	}
-	jwt := func(payload string) string {
-		return fmt.Sprintf(`{"jwt_id_token":"e30.%s.c2ln"}`, encode(payload))
-	}
-	future := time.Now().Add(time.Hour).Unix()
 	cases := map[string]struct {
 		status int
 		body   string
 		class  error
 		words  string
 	}{
-		"redirect":        {307, "", token.ErrUnreachable, "not followed"},
-		"gateway":         {502, "<html>", token.ErrUnreachable, "502"},
-		"busy":            {429, `{"message":"slow down"}`, token.ErrUnreachable, "slow down"},
-		"other path":      {404, "", nil, "is " + "http://127.0.0.1"},
-		"bad request":     {400, `{"message":"audience is not allowed\nx"}`, nil, "audience is not allowed?x"},
-		"long message":    {400, `{"message":"` + strings.Repeat("y", 1000) + `"}`, nil, strings.Repeat("y", maxMessage)},
-		"portal":          {200, "<html>log in", token.ErrUnreachable, "something else than the JSON"},
-		"endless":         {200, strings.Repeat(" ", maxAnswer+1), token.ErrUnreachable, "longer than"},
-		"no token":        {200, `{}`, nil, "not a compact JWT"},
-		"not base64":      {200, `{"jwt_id_token":"a.!.c"}`, nil, "not base64url"},
-		"not claims":      {200, `{"jwt_id_token":"a.` + encode("[]") + `.c"}`, nil, "not a JSON object"},
-		"no exp":          {200, jwt(`{"jti":"x","iat":1}`), nil, "no exp"},
-		"exp is text":     {200, jwt(`{"exp":"1"}`), nil, "not a JSON object"},
-		"exp is negative": {200, jwt(`{"exp":-1}`), nil, "not a date"},
-		"exp is too far":  {200, jwt(`{"exp":1e300}`), nil, "not a date"},
-		"exp before iat":  {200, jwt(fmt.Sprintf(`{"iat":%d,"exp":%d}`, future, future-1)), nil, "expires"},
-		"no header value": {200, fmt.Sprintf(`{"jwt_id_token":"e30.%s.a\r\nX: y"}`, encode(fmt.Sprintf(`{"exp":%d}`, future))), nil, "cannot stand in a header"},
+		"redirect":     {307, "", token.ErrUnreachable, "authority answered 307: "},
+		"gateway":      {502, "<html>", token.ErrUnreachable, "authority answered 502"},
+		"busy":         {429, `{"message":"slow down"}`, token.ErrUnreachable, "authority answered 429: slow down"},
+		"other path":   {404, "", nil, "is " + "http://127.0.0.1"},
+		"bad request":  {400, `{"message":"audience is not allowed\nx"}`, nil, "audience is not allowed?x"},
+		"long message": {400, `{"message":"` + strings.Repeat("y", 1000) + `"}`, nil, strings.Repeat("y", serverurl.MaxWords)},
+		"portal":       {200, "<html>log in", token.ErrUnreachable, "authority answered something else than the JSON"},
+		"endless":      {200, strings.Repeat(" ", maxAnswer+1), token.ErrUnreachable, "authority answered more than 262144 bytes"},
+		"no token":     {200, `{}`, token.ErrWrongToken, "not three parts"},
 	}
 	for name, k := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -67,6 +57,9 @@ func TestAnswers(t *testing.T) {
 			}
 			if k.class != nil && !errors.Is(err, k.class) {
 				t.Errorf("error %v is no %v", err, k.class)
+			}
+			if strings.Contains(err.Error(), "unreachable") {
+				t.Errorf("error %v of an authority that answered", err)
 			}
 			if len(err.Error()) > 600 {
 				t.Errorf("error is %d bytes long", len(err.Error()))
@@ -93,24 +86,6 @@ func TestUnusableRegistration(t *testing.T) {
 	}
 }
 
-func TestOddTokenID(t *testing.T) {
-	a := startAuthority(t)
-	c := newClient(t, configure(t, a))
-	fetch(t, c)
-	for _, id := range []string{`"a\u0007b"`, `"` + strings.Repeat("x", maxNameLength+1) + `"`, `""`} {
-		payload := fmt.Sprintf(`{"jti":%s,"exp":%d}`, id, time.Now().Add(time.Hour).Unix())
-		a.set(func() {
-			a.answer = func(w http.ResponseWriter, _ *http.Request) bool {
-				_, _ = fmt.Fprintf(w, `{"jwt_id_token":"e30.%s.c2ln"}`, encode(payload))
-				return true
-			}
-		})
-		if tok := fetch(t, c); tok.ID() != "" {
-			t.Errorf("id %q", tok.ID())
-		}
-	}
-}
-
 func TestSlowAuthority(t *testing.T) {
 	a := startAuthority(t)
 	config := configure(t, a)
@@ -119,5 +94,23 @@ func TestSlowAuthority(t *testing.T) {
 	defer close(release)
 	a.answer = func(http.ResponseWriter, *http.Request) bool { <-release; return true }
 	_, err := newClient(t, config).Fetch(t.Context(), request)
-	wantError(t, err, token.ErrUnreachable)
+	wantError(t, err, token.ErrUnreachable, "authority unreachable: ")
+}
+
+// A server that changes the protocol, and then says nothing, keeps no call longer than the
+// reading of its answer takes.
+func TestAnswerThatChangesTheProtocol(t *testing.T) {
+	a := startAuthority(t)
+	config := configure(t, a)
+	config.Timeout = time.Minute // a call that ends by it has waited
+	letGo := make(chan error, 1)
+	a.answer = func(w http.ResponseWriter, _ *http.Request) bool {
+		letGo <- serverurltest.ChangeProtocol(w, 30*time.Second)
+		return true
+	}
+	_, err := newClient(t, config).Fetch(t.Context(), request)
+	wantError(t, err, token.ErrUnreachable, "101 (Switching Protocols)")
+	if err := <-letGo; err != nil {
+		t.Error(err)
+	}
 }

@@ -9,13 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/lanyardhq/lanyard/internal/serverurl"
 	"github.com/lanyardhq/lanyard/internal/token"
 )
 
@@ -23,7 +23,6 @@ const (
 	dialTimeout    = 5 * time.Second
 	maxAnswer      = 256 << 10 // a secret can be the longest
 	maxAnswerHead  = 32 << 10
-	maxMessage     = 300 // bytes of the authority's words in an error
 	maxRetryAfter  = 10 * time.Minute
 	contentType    = "application/json"
 	credentialType = "Bearer "
@@ -61,6 +60,20 @@ func (e *answerError) Error() string {
 	return fmt.Sprintf("authority answered %d: %s", e.status, e.message)
 }
 
+// unusable is an answer that came, and of which nothing can be made: it counts as none.
+type unusable struct{ error }
+
+// answered returns an unusable answer; the format goes on from "authority answered".
+func answered(format string, values ...any) error {
+	return unusable{fmt.Errorf("authority answered "+format, values...)}
+}
+
+// Unwrap returns what the answer was.
+func (e unusable) Unwrap() error { return e.error }
+
+// Is makes it a token.ErrUnreachable, without its words.
+func (unusable) Is(target error) bool { return target == token.ErrUnreachable }
+
 // caller sends requests to one operator base.
 type caller struct {
 	base    string
@@ -73,17 +86,17 @@ type caller struct {
 // newTransport returns a transport without proxy and without connections kept
 // open: a token an hour needs none, and a connection that the authority closes
 // meanwhile would cost a single-use assertion.
-func newTransport(roots *x509.CertPool, timeout time.Duration) *http.Transport {
-	return &http.Transport{
+func newTransport(roots *x509.CertPool, timeout time.Duration) serverurl.Transport {
+	return serverurl.WithoutUpgrade(&http.Transport{
 		Proxy:                  nil,
-		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		DialContext:            serverurl.DialContext(dialTimeout),
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout:    dialTimeout,
 		ResponseHeaderTimeout:  timeout,
 		MaxResponseHeaderBytes: maxAnswerHead,
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
-	}
+	})
 }
 
 // exchange sends what build makes for a time by the authority's clock and reads the
@@ -108,8 +121,7 @@ func (c *caller) exchange(ctx context.Context, path string, build func(at time.T
 		wrong, clockErr := a.learn(c.clock)
 		if a.status == http.StatusOK || a.status == http.StatusCreated {
 			if err := json.Unmarshal(a.body, out); err != nil {
-				return time.Time{}, fmt.Errorf("%w: %s%s answered something else than the JSON expected; is it the operator's base?",
-					token.ErrUnreachable, c.base, path)
+				return time.Time{}, answered("something else than the JSON expected of %s%s; is that the operator's base?", c.base, path)
 			}
 			return a.received, nil
 		}
@@ -188,7 +200,7 @@ func (c *caller) send(ctx context.Context, path string, m message) (*answer, err
 		return nil, unreachable(err, m)
 	}
 	if len(a.body) > maxAnswer {
-		return nil, fmt.Errorf("%w: the answer of %s%s is longer than %d bytes", token.ErrUnreachable, c.base, path, maxAnswer)
+		return nil, answered("more than %d bytes at %s%s, which no answer is longer than; is that the operator's base?", maxAnswer, c.base, path)
 	}
 	return a, nil
 }
@@ -201,7 +213,7 @@ func unreachable(err error, m message) error {
 		hint = "if a private CA signed its certificate, name that CA's file (LANYARD_CA_FILE)"
 	}
 	// An answer that is no HTTP, or a Location that is no URL, is quoted.
-	if text := printable(m.withhold(err.Error())); text != err.Error() {
+	if text := serverurl.Printable(m.withhold(err.Error())); text != err.Error() {
 		err = errors.New(text)
 	}
 	return fmt.Errorf("%w: %w; %s", token.ErrUnreachable, err, hint)
@@ -209,13 +221,13 @@ func unreachable(err error, m message) error {
 
 // failure turns an answer that is no success into an error.
 func (c *caller) failure(path string, a *answer, m message) error {
-	e := &answerError{status: a.status, message: printable(m.withhold(authorityMessage(a.body)))}
+	e := &answerError{status: a.status, message: serverurl.Printable(m.withhold(authorityMessage(a.body)))}
 	switch {
 	case a.status >= 300 && a.status < 400:
-		return fmt.Errorf("%w: %s%s redirects to %q, which is not followed; name that base if it is right",
-			token.ErrUnreachable, c.base, path, printable(m.withhold(a.header.Get("Location"))))
+		return answered("%d: %s%s redirects to %q, which is not followed; name that base if it is right",
+			a.status, c.base, path, serverurl.Printable(m.withhold(a.header.Get("Location"))))
 	case a.status == http.StatusTooManyRequests || a.status >= 500:
-		return c.wait(a, fmt.Errorf("%w: %w", token.ErrUnreachable, e))
+		return c.wait(a, unusable{e})
 	case a.status == http.StatusNotFound:
 		return fmt.Errorf("%w; is %s the operator's base?", e, c.base)
 	}
@@ -261,15 +273,4 @@ func authorityMessage(body []byte) string {
 		return ""
 	}
 	return e.Message
-}
-
-// printable makes foreign text fit for a line of a log.
-func printable(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, text)
-	return text[:min(len(text), maxMessage)]
 }

@@ -38,6 +38,9 @@ type Config struct {
 	// Host is this host's name, kept beside the enrolment, or "".
 	Host string
 
+	// Issuer is iss of every token; "" for that of the operator that enrols us.
+	Issuer string
+
 	AllowInsecure bool   // accept http to other hosts than this one
 	CAFile        string // PEM; trusted instead of the system's CAs, or ""
 
@@ -84,6 +87,9 @@ func New(config Config) (*Client, error) {
 		return nil, err
 	}
 	config.Base = base
+	if err := CheckIssuer(config.Issuer); err != nil {
+		return nil, err
+	}
 	if !filepath.IsAbs(config.StateDir) {
 		return nil, fmt.Errorf("make operator client: state folder %q is not an absolute path", config.StateDir)
 	}
@@ -128,7 +134,8 @@ func (c *Client) WorkloadID() string {
 // and enrols first if that is still to do. These tokens are bound to the
 // workload, not to a subject. Refusals by policy are *token.RefusedError; a
 // workload that the authority does not know (any more) is token.ErrNotEnrolled;
-// no answer is token.ErrUnreachable.
+// no answer is token.ErrUnreachable; another token than was asked for is
+// token.ErrWrongToken.
 func (c *Client) Fetch(ctx context.Context, r token.Request) (token.Token, error) {
 	body := idTokenRequest{TTLSeconds: int64(c.config.TTL / time.Second)}
 	if r.Audience != "" {
@@ -141,7 +148,27 @@ func (c *Client) Fetch(ctx context.Context, r token.Request) (token.Token, error
 	if err != nil {
 		return token.Token{}, err
 	}
-	return parseIDToken(out.IDToken, c.caller.clock, received)
+	m := c.member.Load()
+	if m == nil {
+		return token.Token{}, errClosed
+	}
+	return parseIDToken(out.IDToken, c.expect(r, m.enrolment), c.caller.clock, received)
+}
+
+// Form says that every token of this source is a JWT that was compared with what
+// was asked for.
+func (c *Client) Form() token.Form { return token.CheckedJWT }
+
+// expect returns what the token for this request must say.
+func (c *Client) expect(r token.Request, e Enrolment) expectation {
+	want := expectation{
+		audience: r.Audience, subject: e.WorkloadID, life: maxTokenLife,
+		issuer: issuer{configured: c.config.Issuer, operator: e.OperatorID, base: c.config.Base},
+	}
+	if c.config.TTL > 0 {
+		want.life = c.config.TTL
+	}
+	return want
 }
 
 // idTokenRequest asks for an ID token.

@@ -147,6 +147,25 @@ func TestContract(t *testing.T) {
 	}
 }
 
+// TestContractIssuer: an authority with an issuer URL, below which its base lies or not.
+func TestContractIssuer(t *testing.T) {
+	for _, k := range []struct {
+		issuer func(url string) string
+		right  bool
+	}{
+		{func(url string) string { return url }, true},
+		{func(url string) string { return url + "/" }, true},
+		{func(string) string { return "https://issuer.example" }, false},
+	} {
+		s := serve(t, 0, func(c *authority.Config) { c.Issuer = k.issuer(c.URL) })
+		c, _ := s.client(t, resource.TicketSpec{})
+		_, err := c.Fetch(t.Context(), ledger)
+		if k.right != (err == nil) || !k.right && (!errors.Is(err, token.ErrWrongToken) || !strings.Contains(err.Error(), "LANYARD_ISSUER")) {
+			t.Errorf("issuer %s: %v", s.Issuer(), err)
+		}
+	}
+}
+
 func TestContractRefusals(t *testing.T) {
 	s := serve(t, 0)
 	soon := time.Now().Add(time.Hour)

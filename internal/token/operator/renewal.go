@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
-
-	"github.com/lanyardhq/lanyard/internal/token"
 )
 
 // RenewKey has the authority take a new key of the workload's instead of the
@@ -87,8 +85,7 @@ func (c *Client) offerKey(ctx context.Context, by, offered *member) error {
 		return message{bearer: assertion, body: renewal{Key: offered.signer.key.public, Proof: proof}}, err
 	}, &out)
 	if err == nil && out.WorkloadID != id {
-		return fmt.Errorf("%w: the answer of %s%s does not name workload %s; is it the operator's base?",
-			token.ErrUnreachable, c.caller.base, newKeyPath, id)
+		return answered("at %s%s what does not name workload %s; is that the operator's base?", c.caller.base, newKeyPath, id)
 	}
 	return err
 }

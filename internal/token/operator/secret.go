@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"time"
-
-	"github.com/lanyardhq/lanyard/internal/token"
 )
 
 // ErrNotFound says that the authority has nothing of that id for this workload.
@@ -62,7 +60,10 @@ func (c *Client) readSecret(ctx context.Context, id string) (Secret, error) {
 		return Secret{}, fmt.Errorf("read secret %s: %w", id, classify(err))
 	}
 	if out.Content == nil {
-		return Secret{}, fmt.Errorf("read secret %s: %w: the answer has no content", id, token.ErrUnreachable)
+		return Secret{}, fmt.Errorf("read secret %s: %w", id, answered("without its content"))
+	}
+	if out.ID != id {
+		return Secret{}, fmt.Errorf("read secret %s: %w", id, answered("with another secret"))
 	}
 	s := Secret{ID: id, Description: out.Description, CreatedAt: out.CreatedAt, content: *out.Content}
 	if out.ExpiresAt != nil {
@@ -82,7 +83,7 @@ func (c *Client) Invite(ctx context.Context, factory string) (string, error) {
 		return "", fmt.Errorf("generate invite: %w", classify(err))
 	}
 	if !isWord(out.TicketID) {
-		return "", fmt.Errorf("generate invite: %w: the answer has no usable ticket_id", token.ErrUnreachable)
+		return "", fmt.Errorf("generate invite: %w", answered("without a usable ticket_id"))
 	}
 	return out.TicketID, nil
 }

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ type keeper struct {
 	status  int // of a refusal, or 0
 	content string
 	expires any
+	id      string // of the secret that is answered; "": of the one that was asked for
 	request string // method and path of the latest call, its body
 }
 
@@ -47,7 +49,7 @@ func (k *keeper) serve(a *authority) {
 			fmt.Fprint(w, `{"ticket_id":"lyt_minted"}`)
 		default:
 			_ = json.NewEncoder(w).Encode(map[string]any{
-				"id": "sec1:x", "content": k.content, "created_at": "2026-11-01T10:00:00Z", "expires_at": k.expires, "description": "the ledger's",
+				"id": cmp.Or(k.id, strings.TrimPrefix(r.URL.Path, "/operator/v1/secret/")), "content": k.content, "created_at": "2026-11-01T10:00:00Z", "expires_at": k.expires, "description": "the ledger's",
 			})
 		}
 		return true
@@ -167,6 +169,15 @@ func TestIDsOfSecrets(t *testing.T) {
 	}
 	if _, err := c.Secret(t.Context(), "../id_token?x#y", false); err != nil || k.request != "GET /operator/v1/secret/..%2Fid_token%3Fx%23y map[]" {
 		t.Errorf("%s, %v", k.request, err)
+	}
+}
+
+// TestAnotherSecretIsRefused: an answer that was mixed up gives no secret.
+func TestAnotherSecretIsRefused(t *testing.T) {
+	c, k, _, _ := secretClient(t)
+	k.set(func() { k.id = "sec1:y" })
+	if s, err := c.Secret(t.Context(), "sec1:x", false); !errors.Is(err, token.ErrUnreachable) {
+		t.Errorf("%v, %v", s, err)
 	}
 }
 

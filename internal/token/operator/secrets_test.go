@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/lanyardhq/lanyard/internal/serverurl"
 )
 
 // TestNoErrorHoldsASecret has whoever answers send back what it received, in
@@ -27,7 +29,7 @@ func TestNoErrorHoldsASecret(t *testing.T) {
 		"other path":   message(404, 0),
 		"busy":         message(429, 0),
 		"broken":       message(500, 0),
-		"cut in two":   message(400, maxMessage-len(goodTicket)/2),
+		"cut in two":   message(400, serverurl.MaxWords-len(goodTicket)/2),
 		"redirect":     func(w http.ResponseWriter, s string) { w.Header().Set("Location", "/?"+s); w.WriteHeader(302) },
 		"not the JSON": func(w http.ResponseWriter, s string) { _, _ = io.WriteString(w, s) },
 		"no id": func(w http.ResponseWriter, s string) {

@@ -66,6 +66,8 @@ type seen struct {
 	header http.Header
 }
 
+const operatorID = "op1:000000000000000000000001"
+
 const goodTicket = "tkt-4Jk2nVx9pQ7wZr3sTb8m"
 
 func startAuthority(t *testing.T) *authority {
@@ -200,7 +202,7 @@ func text(raw json.RawMessage) string {
 
 // verify checks a compact JWS by this key, of this type, and returns its claims.
 func (a *authority) verify(compact string, key jwk.Key, typ string) (map[string]any, error) {
-	m, err := jws.ParseString(compact)
+	m, err := jws.Parse([]byte(compact), jws.WithCompact()) // no other serialization, of which jwx reads more than was signed
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +211,7 @@ func (a *authority) verify(compact string, key jwk.Key, typ string) (map[string]
 	if h.Algorithm() != jwa.ES256 || h.Type() != typ || h.JWK() != nil || h.KeyID() != thumbprint {
 		return nil, fmt.Errorf("header is alg %q, typ %q, kid %q", h.Algorithm(), h.Type(), h.KeyID())
 	}
-	payload, err := jws.Verify([]byte(compact), jws.WithKey(jwa.ES256, key))
+	payload, err := jws.Verify([]byte(compact), jws.WithCompact(), jws.WithKey(jwa.ES256, key))
 	if err != nil {
 		return nil, err
 	}
@@ -265,7 +267,7 @@ func (a *authority) register(body map[string]json.RawMessage, s *seen) (any, *pr
 		known.enrolled[thumbprint] = id
 		a.workloads[id] = &workload{key: key, ticket: known}
 	}
-	return map[string]string{"workload_id": id, "operator_id": "op1:000000000000000000000001"}, nil
+	return map[string]string{"workload_id": id, "operator_id": operatorID}, nil
 }
 
 // authenticate returns the workload of an assertion.
@@ -304,11 +306,12 @@ func (a *authority) idToken(r *http.Request, body map[string]json.RawMessage, s 
 	case w.refused != "":
 		return nil, &problem{403, w.refused}
 	}
-	return map[string]string{"jwt_id_token": a.issue(body)}, nil
+	subject, _ := s.claims["sub"].(string)
+	return map[string]string{"jwt_id_token": a.issue(subject, body)}, nil
 }
 
 // issue makes an ID token that echoes what was asked for.
-func (a *authority) issue(body map[string]json.RawMessage) string {
+func (a *authority) issue(subject string, body map[string]json.RawMessage) string {
 	var audience []string
 	_ = json.Unmarshal(body["audience"], &audience)
 	life := a.life
@@ -318,7 +321,7 @@ func (a *authority) issue(body map[string]json.RawMessage) string {
 	}
 	claims := jwt.New()
 	for name, value := range map[string]any{
-		"jti": fmt.Sprintf("jwt1:%024d", len(a.requests)), "aud": audience,
+		"jti": fmt.Sprintf("jwt1:%024d", len(a.requests)), "aud": audience, "sub": subject, "iss": operatorID,
 		"iat": a.now(), "nbf": a.now(), "exp": a.now().Add(life),
 	} {
 		if err := claims.Set(name, value); err != nil {

@@ -95,7 +95,7 @@ func TestSomebodyElseSpeaksTheProtocol(t *testing.T) {
 						fmt.Fprintf(w, `{"workload_id":%q}`, c.WorkloadID())
 						return
 					}
-					fmt.Fprintf(w, `{"jwt_id_token":%q}`, a.issue(nil))
+					fmt.Fprintf(w, `{"jwt_id_token":%q}`, compact(es256, with(nil)))
 				})
 				renew(t, c, true)
 				if fetched {
@@ -127,7 +127,7 @@ func TestSomebodyElseTakesTheFormerKey(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		fmt.Fprintf(w, `{"jwt_id_token":%q}`, a.issue(nil))
+		fmt.Fprintf(w, `{"jwt_id_token":%q}`, compact(es256, with(nil)))
 	})
 	fetch(t, c)
 	leave()

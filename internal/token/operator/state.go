@@ -11,6 +11,7 @@ import (
 
 	"github.com/lanyardhq/lanyard/internal/folderlock"
 	"github.com/lanyardhq/lanyard/internal/privatefile"
+	"github.com/lanyardhq/lanyard/internal/trustedpath"
 )
 
 // The files of a state folder. The key is written first: with it, a registration
@@ -25,8 +26,6 @@ const (
 
 // startAnew is the way out of a folder that cannot be used as it is.
 const startAnew = "restore it, or remove the folder and enrol anew with a fresh ticket"
-
-const folderMode = 0o700
 
 // Enrolment is what the authority made of an enrolled workload.
 type Enrolment struct {
@@ -48,7 +47,7 @@ type folder struct {
 // openFolder makes the folder if need be, locks it and removes what an interrupted
 // predecessor left.
 func openFolder(ctx context.Context, path string) (*folder, error) {
-	if err := os.MkdirAll(path, folderMode); err != nil {
+	if err := trustedpath.MakeFolder(path); err != nil {
 		return nil, fmt.Errorf("make state folder: %w", err)
 	}
 	lock, err := folderlock.Take(ctx, filepath.Join(path, lockFile))
@@ -80,7 +79,7 @@ func (f *folder) enrolment() (*Enrolment, error) {
 		return nil, fmt.Errorf("read enrolment: %w; %s", err, startAnew)
 	}
 	var e Enrolment
-	if err := json.Unmarshal([]byte(text), &e); err != nil || e.Base == "" || !isName(e.WorkloadID) {
+	if err := json.Unmarshal([]byte(text), &e); err != nil || e.Base == "" || !isName(e.WorkloadID) || !isName(e.OperatorID) {
 		return nil, fmt.Errorf("read enrolment %s: it is damaged; %s", path, startAnew)
 	}
 	return &e, nil
@@ -95,4 +94,11 @@ func (f *folder) writeEnrolment(e *Enrolment) error {
 		return fmt.Errorf("write enrolment: %w", err)
 	}
 	return nil
+}
+
+// MayBeEnrolled reports whether this state folder has an enrolment, as far as we may see
+// into it.
+func MayBeEnrolled(stateDir string) bool {
+	_, err := os.Lstat(filepath.Join(stateDir, enrolmentFile))
+	return !errors.Is(err, fs.ErrNotExist)
 }

@@ -49,7 +49,7 @@ func (c *Client) ticket() (Ticket, error) {
 	case path == "":
 		return Ticket{}, fmt.Errorf("%w: %w was given and %s holds no enrolment", token.ErrNotEnrolled, ErrNoTicket, c.config.StateDir)
 	}
-	secret, err := privatefile.ReadShared(path)
+	secret, err := privatefile.ReadGiven(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Ticket{}, fmt.Errorf("%w: there is no ticket file %s; make a ticket (lanyard ticket create) and write it there", token.ErrNotEnrolled, path)
 	}

@@ -44,19 +44,22 @@ func main() {
 	}
 }
 
+// connections are enough that no arm of the benchmark meets a bound.
+const connections = 1 << 16
+
 func run(ctx context.Context, cgroup, bpffs string, port uint16) (err error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	p, err := probe.Open(probe.Config{Cgroup: cgroup, BPFFS: bpffs, Instance: "relay", Logger: log})
+	p, err := probe.Open(probe.Config{Cgroup: cgroup, BPFFS: bpffs, Instance: "relay", Connections: connections, Logger: log})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	listener, cookie, err := listen(ctx, p)
+	listener, err := listen(ctx, p)
 	if err != nil {
 		return err
 	}
 	server, err := injector.New(injector.Config{
-		Flows: p.Flows(cookie), Processes: strangers{}, Policies: nobody{}, Tokens: nobody{}, Verifier: nobody{},
+		Flows: p, Processes: strangers{}, Policies: nobody{}, Tokens: nobody{}, Verifier: nobody{}, Servers: nobody{},
 		Dialer: dialer{p}, Verdicts: nobody{}, Recorder: nobody{}, Log: log, Now: time.Now,
 	})
 	if err != nil {
@@ -79,23 +82,27 @@ func run(ctx context.Context, cgroup, bpffs string, port uint16) (err error) {
 	return errors.Join(err, parts.Wait())
 }
 
-func listen(ctx context.Context, p *probe.Probe) (*net.TCPListener, uint64, error) {
+func listen(ctx context.Context, p *probe.Probe) (*net.TCPListener, error) {
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
 	l, err := config.Listen(ctx, "tcp4", "127.0.0.1:0")
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	listener := l.(*net.TCPListener)
 	port := listener.Addr().(*net.TCPAddr).AddrPort().Port()
 	if err := p.MarkInjector(listener, port); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	cookie, err := probe.NetNSCookie(listener)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	return listener, cookie, p.Ready(probe.Listener{NetNS: cookie, Family: unix.AF_INET, Port: port, Routable: true})
+	ready := probe.Readiness{NetNS: cookie, Family: unix.AF_INET, Routable: true}
+	for i := range ready.Ports {
+		ready.Ports[i] = port
+	}
+	return listener, p.Ready(ready)
 }
 
 // dialer is the product's, without what a caller can ask for.
@@ -128,9 +135,15 @@ func (nobody) Identify(*workload.Process) (*workload.Identity, error)  { return 
 func (nobody) Destination(string, uint16) *workload.Destination        { return nil }
 func (nobody) Get(context.Context, token.Request) (token.Token, error) { return token.Token{}, nil }
 func (nobody) Rejected(token.Request, token.Token)                     {}
-func (nobody) Addresses(context.Context, string) ([]netip.Addr, error) { return nil, nil }
-func (nobody) Bystander(workload.Flow)                                 {}
-func (nobody) Use(telemetry.Use)                                       {}
+func (nobody) Alternatives(context.Context, string, *workload.Destination, string, netip.AddrPort) ([]netip.Addr, error) {
+	return nil, nil
+}
+func (nobody) ServedBy(context.Context, workload.Flow, workload.Selector, netip.AddrPort, netip.AddrPort) error {
+	return nil
+}
+func (nobody) Bystander(workload.Flow)          {}
+func (nobody) Identified(workload.Flow, string) {}
+func (nobody) Use(telemetry.Use)                {}
 
 func (nobody) Verify(context.Context, *workload.Destination, string, netip.AddrPort) error {
 	return nil

@@ -1,0 +1,13 @@
+//go:build ignore
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
+/* Name of a unit of the system manager, padded with zeros: the identities that
+ * are its members. */
+#pragma once
+#include "include/abi.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(key_size, NAME_SIZE);
+	__type(value, __u64);
+} units SEC(".maps");

@@ -1,0 +1,30 @@
+package injector
+
+import "github.com/lanyardhq/lanyard/internal/logbudget"
+
+// Kinds of warnings. Each has a budget for each source: a peer must not be able
+// to fill the log, nor to silence what is said about another.
+const (
+	warnNoFlow      = "no_flow"
+	warnFull        = "full"
+	warnAccept      = "accept"
+	warnAttribution = "attribution"
+	warnUnverified  = "unverified"
+	warnFailure     = "failure"
+	warnResponse    = "response"
+)
+
+// warn logs what nobody in particular caused.
+func (s *Server) warn(kind, msg string, args ...any) {
+	s.budget.Warn(s.log, kind, logbudget.Source{}, msg, args...)
+}
+
+// warn logs what the caller of this connection caused: on the account of its
+// identity, or of its party where that is empty.
+func (c *conn) warn(kind, identity, msg string, args ...any) {
+	source := logbudget.Stranger(c.flow.Party())
+	if identity != "" {
+		source = logbudget.Identity(identity)
+	}
+	c.srv.budget.Warn(c.srv.log, kind, source, msg, args...)
+}

@@ -1,0 +1,48 @@
+//go:build linux
+
+package probe
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ensureBPFFS mounts the BPF file system where it is expected and missing, as other
+// loaders do; most hosts have it. It hides nobody's files: what it mounts over is
+// empty. It stays mounted, since the pins of a killed agent need it.
+func ensureBPFFS(path string, log *slog.Logger) error {
+	is, err := isBPFFS(path)
+	if err != nil {
+		return fmt.Errorf("find BPF file system at %s: %w; make the folder, and mount it there: %s", path, err, mountCommand(path))
+	}
+	if is {
+		return nil
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return fmt.Errorf("find BPF file system at %s: %w", path, err)
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("mount BPF file system at %s: there are files, %s for one, which it would hide; "+
+			"let LANYARD_BPFFS name a BPF file system (/sys/fs/bpf on most hosts) or an empty folder", path, entries[0].Name())
+	}
+	if err := unix.Mount("bpf", path, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
+		return fmt.Errorf("mount BPF file system at %s: %w; mount it yourself: %s", path, err, mountCommand(path))
+	}
+	log.Info("mounted the BPF file system, which stays mounted when the agent ends", "path", path)
+	return nil
+}
+
+// mountCommand is how to mount one by hand. Without a mode everybody could write to it.
+func mountCommand(path string) string { return "mount -t bpf -o mode=0700 bpf " + path }
+
+func isBPFFS(path string) (bool, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err != nil {
+		return false, err
+	}
+	return fs.Type == unix.BPF_FS_MAGIC, nil
+}
