@@ -26,8 +26,9 @@ else
 RACE ?= $(shell command -v "$$(go env CC 2>/dev/null)" >/dev/null 2>&1 && echo -race)
 endif
 # Tests run anew each time: many look at the kernel, which go's cache does not.
-TEST_FLAGS ?= $(RACE) -count=1 -timeout=15m
-PACKAGES ?= ./...
+TEST_FLAGS ?= $(RACE) -count=1 -timeout=30m
+# First what takes longest, and mostly one processor: the emulated machine.
+PACKAGES ?= ./test/kernel ./...
 
 # For each fuzz target; without it all of them share ten minutes. Further flags of
 # the command, such as FUZZ_FLAGS='-only Head', are those of test/fuzz.
@@ -48,6 +49,9 @@ DEMO_PACKAGES := curl
 BENCH_PACKAGES := haproxy nginx-light nghttp2-client wrk nodejs $(NPM_PACKAGE)
 # Further flags of the benchmark, such as BENCH_FLAGS='-rows P:H -pairs 4'.
 BENCH_FLAGS ?=
+
+# Further flags of the attacks, such as ATTACK_FLAGS='-only twin -tries 100000'.
+ATTACK_FLAGS ?=
 
 # Another compiler makes other objects: exactly these versions, of Debian 12.
 BPF_PACKAGES := clang-14=1:14.0.6-12 llvm-14=1:14.0.6-12 libbpf-dev=1:1.1.2-0+deb12u1
@@ -93,6 +97,10 @@ bench: go ## Measure data path and authority against peers (needs root; 40 minut
 	@$(NEEDS) 'make bench' $(BENCH_PACKAGES)
 	@mkdir -p bin
 	go test -run '^$$' -bench . -benchtime 1x -timeout 3h ./test/bench -args -out $(CURDIR)/bin $(BENCH_FLAGS)
+
+.PHONY: attack
+attack: go ## Try a million times to get another program's token (needs root; 30 minutes)
+	go test -v -count=1 -timeout 3h ./test/attack -args -tries 1000000 -rate 2000 $(ATTACK_FLAGS)
 
 .PHONY: lint
 lint: go ## Check form and look for mistakes

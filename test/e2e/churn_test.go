@@ -50,8 +50,8 @@ func TestManyConnections(t *testing.T) {
 	redirected := uint64(16 + connections[listedProgram] + connections[unlistedProgram])
 	for event, want := range map[string]uint64{
 		"watched": uint64(16 + total), "redirected": redirected, "published": redirected,
-		"bystander": uint64(connections[bystander]), "no_listener": 0, "flows_full": 0, "state_failed": 0, "refused": 0,
-		"publish_failed": 0, "publish_conflict": 0, "direct": 0, "event_lost": 0,
+		"bystander": uint64(connections[bystander]), "no_listener": 0, "budget": 0, "state_failed": 0, "refused": 0, "taken": redirected,
+		"publish_failed": 0, "withdrawn": 0, "direct": 0, "event_lost": 0,
 	} {
 		if got := w.kernelEvents(event); got != want {
 			t.Errorf("the kernel counted %d of %s, want %d", got, event, want)

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -42,6 +43,33 @@ func TestAgentRefusesConfiguration(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFilesThatOthersCanWrite: neither agent nor check uses such a configuration, at
+// start or later, and the former one stays in force.
+func TestFilesThatOthersCanWrite(t *testing.T) {
+	w, _ := startCurlWorld(t)
+	w.wantIn(ledgerURL)
+	good, path := w.config(curlConfig), w.path("agent.yaml")
+	other := strings.Replace(good, "name: ledger\n", "name: ledger-x\n", 1)
+	chmod := func(mode os.FileMode) {
+		t.Helper()
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	chmod(0o666)
+	w.reload(other)
+	remedy := "run chmod go-w " + path
+	w.agent.waitForLog(t, remedy)
+	if checked, err := w.command("check", "-c", path); exitCode(err) != 2 || !strings.Contains(checked, remedy) {
+		t.Errorf("check ended with %v, want status 2 and %q:\n%s", err, remedy, checked)
+	}
+	w.wantIn(ledgerURL)
+	chmod(0o644)
+	w.reload(other)
+	w.agent.waitForLog(t, "configuration reloaded")
+	w.wantIn(ledgerURL)
 }
 
 func TestTieNamesBothIdentities(t *testing.T) {

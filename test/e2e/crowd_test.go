@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,6 +64,20 @@ destinations:
 // counts, and the agent.
 func startCrowdWorld(t *testing.T) *world {
 	t.Helper()
+	w := startCrowdServer(t, ledgerV4)
+	w.dns.Set(ledgerHost, ledgerV4)
+	w.startAuthority()
+	w.createTicket("ticket", "--max-uses", "1")
+	w.createTicket("unlisted-ticket", "--max-uses", "1")
+	w.agentEnv = append(w.agentEnv, "LANYARD_LOG_LEVEL=info")
+	w.startAgent(w.crowdConfig())
+	return w
+}
+
+// startCrowdServer makes a world with room for many connections, and a server that
+// counts at an address.
+func startCrowdServer(t *testing.T, address netip.Addr) *world {
+	t.Helper()
 	w := newWorld(t)
 	if err := buildCrowd(); err != nil {
 		t.Fatal(err)
@@ -76,15 +91,9 @@ func startCrowdWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.dns.Set(ledgerHost, ledgerV4)
-	w.startAuthority()
-	server := exec.Command(filepath.Join(buildFolder, bystander), "-serve", ledgerV4.String()+":"+port)
+	server := exec.Command(filepath.Join(buildFolder, bystander), "-serve", address.String()+":"+port)
 	started := lab.StartProcess(t, lab.Place{Cgroup: w.services, Net: w.net}, waitLimit, "server", server)
 	process{started}.waitForLog(t, "ready")
-	w.createTicket("ticket", "--max-uses", "1")
-	w.createTicket("unlisted-ticket", "--max-uses", "1")
-	w.agentEnv = append(w.agentEnv, "LANYARD_LOG_LEVEL=info")
-	w.startAgent(w.crowdConfig())
 	return w
 }
 
@@ -200,7 +209,7 @@ func (w *world) wantQuiet(files int) {
 			return fmt.Errorf("the agent has %d files open, before it had %d", now, files)
 		}
 		entries := lab.HeldBPF(w.t, pid).Entries(w.t)
-		for _, name := range []string{"flows", "disputes", "images"} {
+		for _, name := range []string{"handshakes", "images"} {
 			if count, found := entries[name]; !found || count > 0 {
 				return fmt.Errorf("%d entries are left in the map %s (found: %v) of %v", count, name, found, entries)
 			}

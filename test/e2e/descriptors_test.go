@@ -19,13 +19,10 @@ import (
 // TestFewDescriptors starts the agent under a low limit of open files, of which the
 // soft one is lower still: the agent raises that, and says what it can hold.
 func TestFewDescriptors(t *testing.T) {
-	const hard, soft, connections = 401, 64, 136
+	const hard, soft, connections = 401, 64, 104
 	w := startCrowdWorld(t)
 	w.stopAgent()
-	agent := w.agentCommand(w.crowdConfig())
-	limited := exec.Command("/bin/sh", append([]string{"-c",
-		fmt.Sprintf(`ulimit -Sn %d && ulimit -Hn %d && exec "$@"`, soft, hard), "sh"}, agent.Args...)...)
-	limited.Env = agent.Env
+	limited := underFileLimit(w.agentCommand(w.crowdConfig()), soft, hard)
 	w.agent = startProcess(t, lab.Place{Cgroup: w.services, Net: w.net, Files: w.files}, "agent", limited)
 	w.agent.WaitUntil(t, waitLimit, func() error { return w.getOK(metricsURL + "/readyz") })
 	var limit unix.Rlimit
@@ -36,13 +33,25 @@ func TestFewDescriptors(t *testing.T) {
 	if limit.Cur < hard-1 || w.connectionLimit() != connections {
 		t.Errorf("the agent may open %d files and says that it holds %d connections, want %d and %d", limit.Cur, w.connectionLimit(), hard-1, connections)
 	}
-	held := w.hold(connections)
-	w.wantOpen(connections)
+	// One identity gets what is its own, and half of what is left for all.
+	held := w.hold(connections / 3)
+	w.wantOpen(connections / 3)
+	if r := w.startCrowd(unlistedProgram, "-connections", "20").result(t); r.Answered != 20 {
+		t.Errorf("another identity, beside one that holds a third: %+v", r)
+	}
 	held.release(t)
-	if r := w.startCrowd(listedProgram, "-connections", "1000", "-workers", "64").result(t); r.Answered != 1000 {
+	if r := w.startCrowd(listedProgram, "-connections", "1000", "-workers", "8").result(t); r.Answered != 1000 {
 		t.Errorf("within the limit: %+v", r)
 	}
 	w.stopAgent()
+}
+
+// underFileLimit is a command that may open so many files.
+func underFileLimit(cmd *exec.Cmd, soft, hard int) *exec.Cmd {
+	limited := exec.Command("/bin/sh", append([]string{"-c",
+		fmt.Sprintf(`ulimit -Sn %d && ulimit -Hn %d && exec "$@"`, soft, hard), "sh"}, cmd.Args...)...)
+	limited.Env = cmd.Env
+	return limited
 }
 
 // TestNoDescriptors takes all descriptors from a running agent, then leaves it very

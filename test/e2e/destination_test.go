@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -52,6 +53,58 @@ func TestNameOnTwoAddressesOneDead(t *testing.T) {
 			w.startAgent(w.config(curlConfig))
 			w.wantIn(ledgerURL, "--max-time", "10")
 		})
+	}
+}
+
+// The ledger is served by this test, as root and outside the product's cgroup. The
+// agent sees that in the kernel, whatever name and address say.
+func TestServedByWhomTheDestinationNames(t *testing.T) {
+	w, ledger := startCurlWorld(t)
+	reloads := 0
+	servedBy := func(who string) {
+		w.reload(strings.Replace(w.config(curlConfig), "    audience:", "    served_by: "+who+"\n    audience:", 1))
+		reloads++
+		w.agent.WaitUntil(t, waitLimit, func() error {
+			if n := strings.Count(w.agent.Output(), "configuration reloaded"); n < reloads {
+				return fmt.Errorf("reloaded %d times, want %d", n, reloads)
+			}
+			return nil
+		})
+	}
+	servedBy("{user: root}")
+	for _, address := range []netip.Addr{ledgerV4, ledgerV6} {
+		w.dns.Set(ledgerHost, address)
+		w.wantIn(ledgerURL)
+	}
+	tokens := ledger.tokens()
+	for i, who := range []string{"{cgroup: " + w.services.Name + "}", "{user: nobody}", "{systemd_unit: ledger.service}"} {
+		servedBy(who)
+		if output, err := w.curl(ledgerURL); err == nil {
+			t.Errorf("served by %s, curl was let in:\n%s", who, output)
+		}
+		w.wantOutcome("destination_unverified", uint64(i+1))
+	}
+	if n := ledger.tokens(); n != tokens {
+		t.Errorf("%d tokens went to a server that is not the one named", n-tokens)
+	}
+}
+
+// A name that a request gives, or an address that the program chose itself, leads
+// nobody to another machine when that address is dead.
+func TestNoFailoverToAnotherMachine(t *testing.T) {
+	w, ledger := startCurlWorld(t)
+	w.addDeadNetwork()
+	other := w.startOther(otherV4)
+	w.dns.Set("prod.test", otherV4)
+	for i, host := range []string{"prod.test", ledgerHost} {
+		output, err := w.curl("--max-time", "15", "--resolve", host+":"+port+":fd98::dead", "http://"+host+":"+port)
+		if code := exitCode(err); code == 0 || code == 28 {
+			t.Errorf("%s at a dead address: curl ended with %d, want a reset\n%s", host, code, output)
+		}
+		w.wantOutcome("upstream_failed", uint64(i+1))
+	}
+	if n := len(other.all()) + len(ledger.all()); n != 0 {
+		t.Errorf("%d requests reached a machine that was not connected to", n)
 	}
 }
 

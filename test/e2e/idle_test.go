@@ -68,9 +68,10 @@ func (h holder) release(t *testing.T) {
 	}
 }
 
-// TestManyIdleConnections fills the agent with idle connections, but for one, up to
-// its limit: 10,000 where descriptors allow. They have to cost little, nobody else
-// may suffer, one too many is reset, and nothing stays.
+// TestManyIdleConnections has one identity hold nearly all idle connections that it
+// may: half of what is guaranteed to the two, and half of what all share, so half of
+// 10,000 where descriptors allow. They have to cost little, nobody else may suffer,
+// and nothing stays.
 func TestManyIdleConnections(t *testing.T) {
 	const mostIdle, mostPerPair, soon = 40 << 20, 16 << 10, 2 * time.Second
 	w := startCrowdWorld(t)
@@ -79,7 +80,7 @@ func TestManyIdleConnections(t *testing.T) {
 	w.wantOutcome("injected", 1)
 	w.wantOpen(0)
 	files, idle := descriptors(t, pid), resident(t, pid, "VmRSS")
-	pairs := w.connectionLimit() - 1
+	pairs := w.connectionLimit() * 2 / 5
 	start := time.Now()
 	held := w.hold(pairs)
 	took := time.Since(start)
@@ -97,24 +98,15 @@ func TestManyIdleConnections(t *testing.T) {
 		t.Errorf("a new request: %+v in %v", r, latency)
 	}
 	w.wantOpen(pairs)
-	w.wantOneTooManyReset()
+	if r := w.startCrowd(unlistedProgram, "-connections", "100").result(t); r.Answered != 100 {
+		t.Errorf("another identity, meanwhile: %+v", r)
+	}
 	held.release(t)
 	w.wantQuiet(files)
 	if r := w.startCrowd(listedProgram, "-connections", "100").result(t); r.Answered != 100 {
 		t.Errorf("after all were closed: %+v", r)
 	}
-	if after := w.seen(idleProgram); after != (seen{With: pairs + 2}) {
+	if after := w.seen(idleProgram); after != (seen{With: pairs + 1}) {
 		t.Errorf("the server saw %+v", after)
 	}
-}
-
-// wantOneTooManyReset takes the last place and wants a further connection reset.
-func (w *world) wantOneTooManyReset() {
-	w.t.Helper()
-	last := w.hold(1)
-	if r := w.startCrowd(listedProgram, "-connections", "1").result(w.t); r.Broken+r.Refused != 1 {
-		w.t.Errorf("a connection beyond the limit: %+v, want it reset", r)
-	}
-	w.agent.waitForLog(w.t, "too many are open")
-	last.release(w.t)
 }

@@ -22,7 +22,7 @@ const (
 	fetchLimit = 5 * time.Minute
 	// DefaultLimit bounds the run of a machine whose Limit is zero. Emulation is
 	// some twenty times slower than the host.
-	DefaultLimit = 10 * time.Minute
+	DefaultLimit = 25 * time.Minute
 	// reportTime is left for the report of a machine that did not finish.
 	reportTime = 20 * time.Second
 	// memory of the guest, in MiB.

@@ -39,7 +39,7 @@ func TestMakeAloneShowsTheTargets(t *testing.T) {
 	if status != 0 {
 		t.Fatalf("make ended with %d:\n%s", status, output)
 	}
-	for _, target := range strings.Fields("help build demo test fuzz bench lint generate check-generated image ci clean") {
+	for _, target := range strings.Fields("help build demo test fuzz bench attack lint generate check-generated image ci clean") {
 		if !strings.Contains(output, "  make "+target+" ") {
 			t.Errorf("make help does not name %s:\n%s", target, output)
 		}
@@ -56,6 +56,19 @@ func TestMakeBenchRunsBothBenchmarks(t *testing.T) {
 	for _, benchmark := range []string{"BenchmarkLadder", "BenchmarkIssuing"} {
 		if !strings.Contains(output, benchmark) {
 			t.Errorf("make bench does not run %s:\n%s", benchmark, output)
+		}
+	}
+}
+
+// Nobody is attacked: the flags must be the tests' own, and all be asked.
+func TestMakeAttackRunsAllAttacks(t *testing.T) {
+	output, status := runAtTop(t, commands(t, nil), "make", "attack", "ATTACK_FLAGS=-test.list Attack -only none")
+	if status != 0 {
+		t.Fatalf("make ended with %d:\n%s", status, output)
+	}
+	for _, test := range []string{"TestAttacks\n", "TestAttacksOnAFullQueue\n"} {
+		if !strings.Contains(output, test) {
+			t.Errorf("make attack does not run %s:\n%s", test, output)
 		}
 	}
 }

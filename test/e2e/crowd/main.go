@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"time"
 )
 
 func main() {
@@ -22,16 +23,20 @@ func main() {
 	flag.IntVar(&c.connections, "connections", 0, "how many connections to make; without, as many as there is time for")
 	flag.IntVar(&c.requests, "requests", 1, "how many requests to make on each")
 	flag.IntVar(&c.workers, "workers", 8, "how many connections to have at once")
+	every := flag.Duration("every", 0, "make one request after each such time, and print what became of it, in place of counting")
 	flag.Parse()
-	if err := run(*serve, &c); err != nil {
+	if err := run(*serve, *every, &c); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(address string, c *client) error {
+func run(address string, every time.Duration, c *client) error {
 	if address != "" {
 		return newServer().serve(address)
+	}
+	if every > 0 {
+		return c.runPaced(every)
 	}
 	return json.NewEncoder(os.Stdout).Encode(c.run())
 }
