@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,7 +21,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"github.com/lanyardhq/lanyard/bpf"
 	"github.com/lanyardhq/lanyard/internal/verify"
@@ -226,38 +224,18 @@ func (w *world) startAgent(t *testing.T) {
 
 // victimsListeners returns the addresses of the injector's listeners on which the
 // victim's connections arrive: those of the only identity.
-func (w *world) victimsListeners(t *testing.T) (addresses []string) {
+func (w *world) victimsListeners(t *testing.T) []string {
 	t.Helper()
 	m := w.kernelMap(t, "readiness_by_netns")
 	defer func() { _ = m.Close() }()
-	listening := lab.Listeners(t, w.agent.Cmd.Process.Pid)
-	for family, loopback := range map[uint32]string{unix.AF_INET: "127.0.0.1", unix.AF_INET6: "::1"} {
-		var ready bpf.ConnectReadiness
-		if err := m.Lookup(bpf.ConnectReadinessKey{Netns: w.net.Cookie(t), Family: family}, &ready); err != nil {
-			t.Fatalf("find the agent's listeners on %s: %v", loopback, err)
-		}
-		for _, port := range ready.Ports {
-			if at := netip.AddrPortFrom(netip.MustParseAddr(loopback), uint16(port)); !slices.Contains(listening, at) {
-				t.Fatalf("the agent does not listen on %v, of which the kernel was told", at)
-			}
-		}
-		addresses = append(addresses, net.JoinHostPort(loopback, strconv.Itoa(int(ready.Ports[0]))))
-	}
-	return addresses
+	v4, v6 := lab.InjectorListeners(t, m, w.net, w.agent.Cmd.Process.Pid)
+	return []string{v4[0].String(), v6[0].String()}
 }
 
 // kernelMap opens a map of the agent's.
 func (w *world) kernelMap(t *testing.T, name string) *ebpf.Map {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(w.bpffs, "lanyard", "attack", "v*", "maps", name))
-	if err != nil || len(paths) != 1 {
-		t.Fatalf("find the agent's map %s: %v (%v)", name, paths, err)
-	}
-	m, err := ebpf.LoadPinnedMap(paths[0], nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
+	return lab.PinnedMap(t, w.bpffs, "attack", name)
 }
 
 // allowDirect switches the kernel's refusal of connections that strangers make to

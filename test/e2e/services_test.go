@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -169,18 +168,14 @@ func sameSeries(have, want string) bool {
 	return true
 }
 
-// injectorPort is the port of 127.0.0.1 on which the agent accepts redirected
-// connections: the one it listens on beside those it is known to.
+// injectorPort is a port of 127.0.0.1 on which the agent accepts redirected
+// connections.
 func (w *world) injectorPort() uint16 {
 	w.t.Helper()
-	known := []uint16{3013, 3014}
-	for _, listener := range lab.Listeners(w.t, w.agent.Cmd.Process.Pid) {
-		if listener.Addr() == netip.MustParseAddr("127.0.0.1") && !slices.Contains(known, listener.Port()) {
-			return listener.Port()
-		}
-	}
-	w.t.Fatal("the agent has no listener for redirected connections on 127.0.0.1")
-	return 0
+	m := lab.PinnedMap(w.t, w.bpffs, w.instance, "readiness_by_netns")
+	defer func() { _ = m.Close() }()
+	v4, _ := lab.InjectorListeners(w.t, m, w.net, w.agent.Cmd.Process.Pid)
+	return v4[0].Port()
 }
 
 // config fills a configuration: FOLDER stands for the world's folder.
