@@ -151,7 +151,7 @@ func (a *Agent) makeParts() (err error) {
 		Tokens:    a.tokens,
 		Verifier:  a.resolver,
 		Servers:   a.farEnds,
-		Dialer:    upstream{exempt: a.probe.Exempt},
+		Dialer:    upstream{},
 		Verdicts:  a.probe,
 		Recorder:  a.recorder,
 		Log:       a.log,

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"syscall"
 	"time"
 
 	"github.com/lanyardhq/lanyard/internal/workload"
@@ -17,20 +16,18 @@ import (
 // tries others sooner.
 const upstreamTimeout = 30 * time.Second
 
-// upstream dials destinations from sockets that the connect hooks let pass.
-type upstream struct {
-	exempt func(network, address string, c syscall.RawConn) error
-}
+// upstream dials destinations. The connect hooks know the agent's own process image
+// and let it pass.
+type upstream struct{}
 
 // Dial connects to one address, from the source address that the client had
 // bound itself, if it had.
-func (u upstream) Dial(ctx context.Context, f workload.Flow, to netip.AddrPort) (*net.TCPConn, error) {
+func (upstream) Dial(ctx context.Context, f workload.Flow, to netip.AddrPort) (*net.TCPConn, error) {
 	dialer := net.Dialer{
 		Timeout: upstreamTimeout,
-		Control: u.exempt,
-		KeepAliveConfig: net.KeepAliveConfig{
-			Enable: true,
-		},
+		// At the host's own times (net.ipv4.tcp_keepalive_*): each other time is a
+		// system call for each connection.
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: -1, Interval: -1, Count: -1},
 	}
 	dialer.SetMultipathTCP(false)
 	if source := boundSource(f.Client.Addr()); source.IsValid() && source.Is4() == to.Addr().Is4() {

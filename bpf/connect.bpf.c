@@ -185,15 +185,11 @@ static __always_inline int agent_is_alive(void)
 
 /* What the agent left on a socket of its own, or an earlier connect() on any. A
  * socket whose first connect() failed may go elsewhere now. */
-static __always_inline int is_exempt(struct socket *state, const struct target *t)
+static __always_inline int is_canary(struct socket *state, const struct target *t)
 {
 	if (state->marks & SOCKET_CANARY) {
 		state->flow.original = t->to.address;
 		state->flow.original_port = t->port;
-		return 1;
-	}
-	if (state->marks & SOCKET_EXEMPT) {
-		count(COUNT_EXEMPT);
 		return 1;
 	}
 	withdraw(state);
@@ -262,7 +258,7 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct ta
 	if (ctx->protocol != IPPROTO_TCP || ctx->type != SOCK_STREAM || !ctx->sk)
 		return ALLOW;
 	state = bpf_sk_storage_get(&sockets, ctx->sk, 0, 0);
-	if (state && is_exempt(state, t))
+	if (state && is_canary(state, t))
 		return ALLOW;
 	rule = bpf_map_lookup_elem(&ports, &t->port);
 	if (!rule || !rule->flags)

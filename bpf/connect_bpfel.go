@@ -239,13 +239,12 @@ type ConnectSocket struct {
 type ConnectSocketMark uint32
 
 const (
-	ConnectSocketMarkSOCKET_EXEMPT    ConnectSocketMark = 1
-	ConnectSocketMarkSOCKET_INJECTOR  ConnectSocketMark = 2
-	ConnectSocketMarkSOCKET_LOCAL_API ConnectSocketMark = 4
-	ConnectSocketMarkSOCKET_CANARY    ConnectSocketMark = 8
-	ConnectSocketMarkSOCKET_PUBLISHED ConnectSocketMark = 16
-	ConnectSocketMarkSOCKET_ACCEPTED  ConnectSocketMark = 32
-	ConnectSocketMarkSOCKET_TIED      ConnectSocketMark = 64
+	ConnectSocketMarkSOCKET_INJECTOR  ConnectSocketMark = 1
+	ConnectSocketMarkSOCKET_LOCAL_API ConnectSocketMark = 2
+	ConnectSocketMarkSOCKET_CANARY    ConnectSocketMark = 4
+	ConnectSocketMarkSOCKET_PUBLISHED ConnectSocketMark = 8
+	ConnectSocketMarkSOCKET_ACCEPTED  ConnectSocketMark = 16
+	ConnectSocketMarkSOCKET_TIED      ConnectSocketMark = 32
 )
 
 type ConnectUnknownPolicy uint32

@@ -83,16 +83,15 @@ struct flow {
 	__u32 party_uid; /* which tells the parties of the place apart: 0 in a user's */
 };
 
-/* Marks on a socket. EXEMPT, CANARY and the listeners' are written by the agent
+/* Marks on a socket. CANARY and the listeners' are written by the agent
  * through the descriptor of its own socket; nobody else can. */
 enum socket_mark {
-	SOCKET_EXEMPT = 1,
-	SOCKET_INJECTOR = 2,
-	SOCKET_LOCAL_API = 4,
-	SOCKET_CANARY = 8,     /* .flow tells the agent what the hook saw of it */
-	SOCKET_PUBLISHED = 16, /* a flow may stand under .key */
-	SOCKET_ACCEPTED = 32,  /* at our listener's end: .flow is that of the peer */
-	SOCKET_TIED = 64,      /* to a device, or about to be; stays until the socket is closed */
+	SOCKET_INJECTOR = 1,
+	SOCKET_LOCAL_API = 2,
+	SOCKET_CANARY = 4,    /* .flow tells the agent what the hook saw of it */
+	SOCKET_PUBLISHED = 8, /* a flow may stand under .key */
+	SOCKET_ACCEPTED = 16, /* at our listener's end: .flow is that of the peer */
+	SOCKET_TIED = 32,     /* to a device, or about to be; stays until the socket is closed */
 };
 
 struct socket {

@@ -2,12 +2,7 @@
 
 package probe
 
-import (
-	"strconv"
-	"testing"
-
-	"golang.org/x/sys/unix"
-)
+import "testing"
 
 // The agent may be inside what it watches: its own connections must not come back
 // to it. Only its own process image is exempt, neither forks nor children.
@@ -44,30 +39,6 @@ func TestAgentIsExempt(t *testing.T) {
 			t.Errorf("%s of the agent: %v, want one redirected connection", what, counts)
 		}
 	}
-}
-
-// A socket is exempt that the agent marked through its descriptor; here it belongs
-// to a client, which cannot do that itself.
-func TestExemptSocket(t *testing.T) {
-	h := newHost(t)
-	h.serve(t, at(target4), "D")
-	c := h.start(t, "billing")
-	c.socket(t, "mine", at(target4))
-	number, err := strconv.Atoi(c.do(t, request{Do: "number", Socket: "mine"}).Text)
-	must(t, err)
-	pidfd, err := unix.PidfdOpen(int(c.pid()), 0)
-	must(t, err)
-	defer unix.Close(pidfd)
-	fd, err := unix.PidfdGetfd(pidfd, number, 0)
-	must(t, err)
-	defer unix.Close(fd)
-	must(t, h.probe.Exempt("tcp", at(target4), rawSocket(fd)))
-	counts := h.counts(t, func() { c.do(t, request{Do: "connect", Socket: "mine", Addr: at(target4)}) })
-	requireCount(t, counts, "exempt", 1)
-	if greeting := c.do(t, request{Do: "read", Socket: "mine"}).Text; greeting != "D" {
-		t.Errorf("read %q, want the destination's own greeting", greeting)
-	}
-	h.requireCandidate(t, c, true) // the process's other sockets are not
 }
 
 func TestSelf(t *testing.T) {

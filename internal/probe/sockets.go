@@ -12,12 +12,6 @@ import (
 	"github.com/lanyardhq/lanyard/bpf"
 )
 
-// Exempt marks a socket of ours before it connects: the hooks let it pass. It is
-// the Control function of a net.Dialer.
-func (p *Probe) Exempt(_, _ string, c syscall.RawConn) error {
-	return p.mark(c, bpf.ConnectSocketMarkSOCKET_EXEMPT)
-}
-
 // MarkInjector marks the injector's listener: only a marked one is redirected
 // to, and connections to it that the hooks did not send are refused.
 func (p *Probe) MarkInjector(listener syscall.Conn, port uint16) error {

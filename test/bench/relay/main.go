@@ -60,7 +60,7 @@ func run(ctx context.Context, cgroup, bpffs string, port uint16) (err error) {
 	}
 	server, err := injector.New(injector.Config{
 		Flows: p, Processes: strangers{}, Policies: nobody{}, Tokens: nobody{}, Verifier: nobody{}, Servers: nobody{},
-		Dialer: dialer{p}, Verdicts: nobody{}, Recorder: nobody{}, Log: log, Now: time.Now,
+		Dialer: dialer{}, Verdicts: nobody{}, Recorder: nobody{}, Log: log, Now: time.Now,
 	})
 	if err != nil {
 		return err
@@ -106,10 +106,10 @@ func listen(ctx context.Context, p *probe.Probe) (*net.TCPListener, error) {
 }
 
 // dialer is the product's, without what a caller can ask for.
-type dialer struct{ probe *probe.Probe }
+type dialer struct{}
 
-func (d dialer) Dial(ctx context.Context, _ workload.Flow, to netip.AddrPort) (*net.TCPConn, error) {
-	dialer := net.Dialer{Control: d.probe.Exempt, KeepAliveConfig: net.KeepAliveConfig{Enable: true}}
+func (dialer) Dial(ctx context.Context, _ workload.Flow, to netip.AddrPort) (*net.TCPConn, error) {
+	dialer := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: -1, Interval: -1, Count: -1}}
 	dialer.SetMultipathTCP(false)
 	conn, err := dialer.DialContext(ctx, "tcp", to.String())
 	if err != nil {
