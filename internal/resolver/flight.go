@@ -16,14 +16,15 @@ type flight struct {
 	cancel context.CancelFunc // has it leave the line
 
 	// Under the name's lock:
-	askers int  // who asked for it and did not leave
-	begun  bool // it has its slot
+	askers  int  // who asked for it and did not leave
+	waiters int  // of them, who waits
+	begun   bool // it has its slot
 }
 
 // request asks for a look-up and returns it: the one that there is, or a new one, or
-// nil if the last began less than lookupPause ago. An asker that stops waiting leaves
+// nil if the last began less than the name's pause ago. An asker that stops waiting leaves
 // it; one that never leaves has it made in any case.
-func (r *Resolver) request(n *name, by asker) (*flight, error) {
+func (r *Resolver) request(n *name, by asker, then afterwards) (*flight, error) {
 	if by == nobody {
 		return nil, errNobody
 	}
@@ -31,10 +32,10 @@ func (r *Resolver) request(n *name, by asker) (*flight, error) {
 	defer n.mu.Unlock()
 	f, kept := n.flight, n.kept.Load()
 	if f != nil && (f.begun || f.kept || !kept) {
-		f.askers++
+		f.add(then)
 		return f, nil
 	}
-	if f == nil && !n.asked.IsZero() && r.now().Sub(n.asked) < lookupPause {
+	if f == nil && !n.asked.IsZero() && r.now().Sub(n.asked) < n.pause() {
 		return nil, nil
 	}
 	next, err := r.launch(n, by, kept)
@@ -45,8 +46,24 @@ func (r *Resolver) request(n *name, by asker) (*flight, error) {
 		next.done = f.done
 		f.cancel()
 	}
+	next.add(then)
 	n.flight = next
 	return next, nil
+}
+
+// afterwards is what an asker does when it has asked.
+type afterwards uint8
+
+const (
+	goesOn afterwards = iota
+	waits             // and leaves
+)
+
+func (f *flight) add(then afterwards) {
+	f.askers++
+	if then == waits {
+		f.waiters++
+	}
 }
 
 // launch starts a look-up, for whose name's lock is held, if there is room for it.
@@ -59,7 +76,7 @@ func (r *Resolver) launch(n *name, by asker, kept bool) (*flight, error) {
 	if !kept && !r.places.Take(by) {
 		return nil, noRoom(by)
 	}
-	f := &flight{done: make(chan struct{}), kept: kept, by: by, askers: 1}
+	f := &flight{done: make(chan struct{}), kept: kept, by: by}
 	f.ctx, f.cancel = context.WithCancel(r.ctx)
 	r.running.Go(func() { r.fly(n, f) })
 	return f, nil
@@ -69,12 +86,13 @@ func noRoom(by asker) error {
 	return fmt.Errorf("%w of %v; does this host's name server answer?", errBusy, by)
 }
 
-// leave says that one who asked for a look-up waits no more. If that was the last one,
+// leave says that one who waited for a look-up waits no more. If that was the last one,
 // and the look-up has no slot yet, it is not made.
 func (n *name) leave(f *flight) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	f.askers--
+	f.waiters--
 	if f.askers == 0 && !f.begun && n.flight == f {
 		n.flight = nil
 		f.cancel()
@@ -94,7 +112,7 @@ func (r *Resolver) fly(n *name, f *flight) {
 	if err != nil {
 		err = errClosed
 	} else {
-		err = r.ask(n)
+		err = r.ask(n, f)
 	}
 	r.tell(n, n.end(f, err), err)
 }

@@ -76,7 +76,7 @@ func (r *Resolver) untilNextRound() time.Duration {
 func (r *Resolver) lookUpKept() {
 	for _, n := range r.keptNames() {
 		n.use(r.minute(r.now()))
-		_, _ = r.request(n, asker{kind: askerKeeper}) // how it ends is told there; the next round tries again
+		_, _ = r.request(n, asker{kind: askerKeeper}, goesOn) // how it ends is told there; the next round tries again
 	}
 }
 

@@ -18,17 +18,18 @@ var (
 
 // await has a name looked up and waits for the answer for a bounded time. Where
 // that was done a moment ago it waits for the name's next turn: the client may
-// have a newer answer than ours, and would otherwise be refused for a second. A
-// look-up that has begun goes on.
-func (r *Resolver) await(ctx context.Context, n *name, by asker) error {
+// have a newer answer than ours, and would otherwise be refused meanwhile. A
+// look-up that has begun goes on; enough, which may be nil, ends the wait for one that
+// has not ended but learned what the caller wants to know.
+func (r *Resolver) await(ctx context.Context, n *name, by asker, enough func() bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, longestWait, errNoTime)
 	defer cancel()
-	f, err := r.request(n, by)
+	f, err := r.request(n, by, waits)
 	if f == nil && err == nil {
 		if err := pause(ctx, n.untilTurn(r.now())); err != nil {
 			return err
 		}
-		f, err = r.request(n, by)
+		f, err = r.request(n, by, waits)
 	}
 	if err != nil {
 		return err
@@ -37,11 +38,18 @@ func (r *Resolver) await(ctx context.Context, n *name, by asker) error {
 		return n.lastFailure()
 	}
 	defer n.leave(f)
-	select {
-	case <-f.done:
-		return n.lastFailure()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	for {
+		news := n.nextAnswer()
+		if enough != nil && enough() {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-f.done:
+			return n.lastFailure()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 }
 
@@ -49,7 +57,7 @@ func (r *Resolver) await(ctx context.Context, n *name, by asker) error {
 func (n *name) untilTurn(now time.Time) time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return lookupPause - now.Sub(n.asked)
+	return n.pause() - now.Sub(n.asked)
 }
 
 func pause(ctx context.Context, wait time.Duration) error {
@@ -78,21 +86,6 @@ func (r *Resolver) tell(n *name, before, err error) {
 	if err == nil {
 		signal(r.learned)
 	}
-}
-
-// ask asks and learns.
-func (r *Resolver) ask(n *name) error {
-	ctx, cancel := context.WithTimeout(r.ctx, lookupTimeout)
-	defer cancel()
-	addrs, err := r.lookupHost(ctx, n.host)
-	if err != nil {
-		return err
-	}
-	if len(addrs) == 0 {
-		return errNoAnswer
-	}
-	n.learn(addrs, r.now())
-	return nil
 }
 
 // lastFailure returns why the latest look-up failed, or nil.

@@ -1,6 +1,8 @@
 package resolver
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -14,24 +16,20 @@ type name struct {
 	known   atomic.Pointer[knowledge] // nil before the first answer
 	lastUse atomic.Int64              // minute of the resolver's clock
 	kept    atomic.Bool               // looked up again and again; never evicted
+	hunted  atomic.Bool               // the latest look-up asked often, and in vain
 
 	mu      sync.Mutex
-	flight  *flight   // the look-up that waits or is under way; nil between
-	asked   time.Time // when the latest look-up began; zero if none did
-	failure error     // of the latest look-up, nil if it was answered
+	flight  *flight       // the look-up that waits or is under way; nil between
+	news    chan struct{} // closed with the next answer; nil while nobody waits for it
+	asked   time.Time     // when the latest look-up began; zero if none did
+	failure error         // of the latest look-up, nil if it was answered
 }
 
 // knowledge is what the answers for a name were. It is immutable.
 type knowledge struct {
-	at      time.Time // of the latest answer
-	latest  []netip.Addr
-	answers []answer // of the last ten minutes, the latest first
-}
-
-// answer is an address that a name had.
-type answer struct {
-	addr netip.Addr
-	seen time.Time // when it was answered last
+	at     time.Time // of the latest answer
+	latest []netip.Addr
+	seen   map[netip.Addr]time.Time // when each address of the last ten minutes was answered last
 }
 
 // use remembers that somebody wanted the name and reports whether that is the
@@ -46,12 +44,8 @@ func (n *name) had(addr netip.Addr, now time.Time) bool {
 	if known == nil {
 		return false
 	}
-	for i := range known.answers {
-		if known.answers[i].addr == addr {
-			return now.Sub(known.answers[i].seen) < Memory
-		}
-	}
-	return false
+	seen, ok := known.seen[addr]
+	return ok && now.Sub(seen) < Memory
 }
 
 // addresses returns what was answered in the last ten minutes, sorted.
@@ -61,34 +55,94 @@ func (n *name) addresses(now time.Time) []netip.Addr {
 		return nil
 	}
 	var addrs []netip.Addr
-	for _, a := range known.answers {
-		if now.Sub(a.seen) < Memory {
-			addrs = append(addrs, a.addr)
+	for addr, seen := range known.seen {
+		if now.Sub(seen) < Memory {
+			addrs = append(addrs, addr)
 		}
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	return addrs
 }
 
-// learn adds an answer. Only the one look-up under way calls it.
-func (n *name) learn(addrs []netip.Addr, now time.Time) {
-	next := &knowledge{at: now}
+// learn adds an answer, and returns how many of its addresses were not known. Only the
+// one look-up under way calls it.
+func (n *name) learn(addrs []netip.Addr, now time.Time) (fresh int) {
+	next := &knowledge{at: now, seen: make(map[netip.Addr]time.Time)}
 	for _, addr := range addrs {
 		addr = plain(addr)
-		if !addr.IsValid() || slices.Contains(next.latest, addr) || len(next.latest) == maxAnswers {
+		if !addr.IsValid() || len(next.latest) == maxAnswers {
+			continue
+		}
+		if _, twice := next.seen[addr]; twice {
 			continue
 		}
 		next.latest = append(next.latest, addr)
-		next.answers = append(next.answers, answer{addr, now})
-	}
-	if before := n.known.Load(); before != nil {
-		for _, a := range before.answers {
-			if now.Sub(a.seen) < Memory && !slices.Contains(next.latest, a.addr) && len(next.answers) < maxAnswers {
-				next.answers = append(next.answers, a)
-			}
+		next.seen[addr] = now
+		if !n.had(addr, now) {
+			fresh++
 		}
 	}
+	if before := n.known.Load(); before != nil {
+		next.keep(before.seen, now)
+	}
 	n.known.Store(next)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.news != nil {
+		close(n.news)
+		n.news = nil
+	}
+	return fresh
+}
+
+// keep adds what was answered earlier, as far as it counts and fits: the latest first.
+func (k *knowledge) keep(earlier map[netip.Addr]time.Time, now time.Time) {
+	latestFirst := slices.SortedFunc(maps.Keys(earlier), func(a, b netip.Addr) int {
+		return cmp.Or(earlier[b].Compare(earlier[a]), a.Compare(b))
+	})
+	for _, addr := range latestFirst {
+		if len(k.seen) >= maxAnswers || now.Sub(earlier[addr]) >= Memory {
+			return
+		}
+		if _, again := k.seen[addr]; !again {
+			k.seen[addr] = earlier[addr]
+		}
+	}
+}
+
+// nextAnswer returns what is closed with the next answer.
+func (n *name) nextAnswer() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.news == nil {
+		n.news = make(chan struct{})
+	}
+	return n.news
+}
+
+// pause is the least time between the beginnings of two look-ups.
+func (n *name) pause() time.Duration {
+	if n.kept.Load() && !n.hunted.Load() {
+		return keptPause
+	}
+	return lookupPause
+}
+
+// varies reports whether answers were not all the same in the last ten minutes.
+func (n *name) varies() bool {
+	known := n.known.Load()
+	return known != nil && len(known.seen) > len(known.latest)
+}
+
+// endHunt remembers whether many questions found nothing that somebody waited for: the
+// next ones have time.
+func (n *name) endHunt(inVain bool) { n.hunted.Store(inVain) }
+
+// isAwaited reports whether somebody waits for a look-up.
+func (n *name) isAwaited(f *flight) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return f.waiters > 0
 }
 
 // plain returns the address as connections have it.

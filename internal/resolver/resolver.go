@@ -25,14 +25,15 @@ const (
 
 	maxNames   = 4096
 	maxKept    = 2048 // of maxNames; the rest is there for names nobody registered
-	maxAnswers = 64   // addresses of one name
+	maxAnswers = 512  // addresses of one name
 	maxLookups = 16   // of kept names under way at once, and as many of all others
 	maxWaiting = 64   // look-ups of other names, waiting or under way
 	maxHost    = 253  // bytes of a name (RFC 1035 section 2.3.4)
 
-	lookupPause   = time.Second     // between two look-ups of one name
-	lookupTimeout = 5 * time.Second // of one look-up
-	longestWait   = 2 * time.Second // of a request for a look-up
+	lookupPause   = time.Second            // between two look-ups of one name
+	keptPause     = 100 * time.Millisecond // the same for kept names, which nobody but the operator chooses
+	lookupTimeout = 5 * time.Second        // of one look-up
+	longestWait   = 2 * time.Second        // of a request for a look-up
 
 	refreshAfter = Memory / 2 // a name in use is looked up again before it is forgotten
 	keepEvery    = 30 * time.Second
@@ -148,7 +149,7 @@ func (r *Resolver) addresses(ctx context.Context, by asker, host string) ([]neti
 		return nil, fmt.Errorf("look up %q: %w", host, err)
 	}
 	if known := n.known.Load(); known == nil || r.now().Sub(known.at) >= keepEvery {
-		err = r.await(ctx, n, by)
+		err = r.await(ctx, n, by, nil)
 	}
 	known := n.known.Load()
 	if known == nil || r.now().Sub(known.at) >= Memory {

@@ -115,8 +115,9 @@ func (r *Resolver) verifyUnknown(ctx context.Context, by asker, d *workload.Dest
 	}
 	n, err := r.name(host, by)
 	if err == nil {
-		err = r.await(ctx, n, by)
-		if n.had(ip, r.now()) {
+		had := func() bool { return n.had(ip, r.now()) }
+		err = r.await(ctx, n, by, had)
+		if had() {
 			return nil
 		}
 	}
@@ -135,7 +136,7 @@ func (r *Resolver) verifyUnknown(ctx context.Context, by asker, d *workload.Dest
 // before it is forgotten. It looks at that once a minute.
 func (r *Resolver) refresh(n *name, by asker, now time.Time) {
 	if n.use(r.minute(now)) && now.Sub(n.known.Load().at) >= refreshAfter {
-		_, _ = r.request(n, by) // the answer that is known counts in any case
+		_, _ = r.request(n, by, goesOn) // the answer that is known counts in any case
 	}
 }
 
