@@ -57,6 +57,7 @@ destinations:
     ports: [80, 443]
     addresses:
       - 10.0.0.0/8
+    verify: addresses
     audience: https://ledger.internal
     identities: [billing, curl]
     enforce: true

@@ -51,6 +51,7 @@ type destinationEntry struct {
 	Hosts                 texts `yaml:"hosts"`
 	Ports                 []int `yaml:"ports"`
 	Addresses             texts `yaml:"addresses"`
+	Verify                text  `yaml:"verify"`
 	Audience              text  `yaml:"audience"`
 	Identities            texts `yaml:"identities"`
 	Enforce               *bool `yaml:"enforce"`
@@ -141,7 +142,7 @@ func (f *configFile) resources() registry.Resources {
 	for _, e := range f.Destinations {
 		r.Destinations = append(r.Destinations, registry.DestinationSpec{
 			Name: string(e.Name), Hosts: e.Hosts, Ports: e.Ports, Addresses: e.Addresses,
-			Audience: string(e.Audience), Identities: e.Identities, Observe: e.observe(),
+			Verify: string(e.Verify), Audience: string(e.Audience), Identities: e.Identities, Observe: e.observe(),
 			ExistingAuthorization: string(e.ExistingAuthorization), OnFailure: string(e.OnFailure),
 			Unknown: string(e.Unknown),
 			Methods: e.Methods, Paths: e.Paths, ServedBy: e.ServedBy.spec(),

@@ -36,6 +36,7 @@ func compileDestination(spec *DestinationSpec, accounts workload.Accounts, path 
 	d.Hosts = compileHosts(spec.Hosts, path+".hosts", r)
 	d.Ports = compilePorts(spec.Ports, path+".ports", r)
 	d.Addresses = compileAddresses(spec.Addresses, path+".addresses", r)
+	d.Verify = compileVerification(spec.Verify, d, path+".verify", r)
 	checkWildcards(d, path, r)
 	checkAudience(d.Audience, path+".audience", r)
 	checkMethods(d.Methods, path+".methods", r)
@@ -87,6 +88,19 @@ func choose[T ~string](text, path string, r *report, choices ...T) T {
 	}
 	r.wrong(path, "%q is no choice; write %s", text, strings.Join(names, " or "))
 	return choices[0]
+}
+
+// compileVerification refuses what could verify nothing.
+func compileVerification(text string, d *workload.Destination, path string, r *report) workload.Verification {
+	if text == "tls" {
+		r.wrong(path, "a certificate verifies only what the agent speaks TLS to, which it does not yet; write addresses or dns")
+		return workload.VerifyByDNS
+	}
+	verify := choose(text, path, r, workload.VerifyByDNS, workload.VerifyByAddresses)
+	if verify == workload.VerifyByAddresses && len(d.Addresses) == 0 {
+		r.wrong(path, "it has no addresses that could verify it; write them, or verify: dns")
+	}
+	return verify
 }
 
 // checkUnknown refuses what would never be asked: nobody is refused at a destination

@@ -29,7 +29,8 @@ type DestinationSpec struct {
 	Addresses             []string
 	Audience              string
 	Identities            []string
-	Observe               bool // enforce: false
+	Observe               bool   // enforce: false
+	Verify                string // dns or addresses
 	ExistingAuthorization string
 	OnFailure             string
 	Unknown               string

@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -97,16 +96,20 @@ func (n *name) learn(addrs []netip.Addr, now time.Time) (fresh int) {
 
 // keep adds what was answered earlier, as far as it counts and fits: the latest first.
 func (k *knowledge) keep(earlier map[netip.Addr]time.Time, now time.Time) {
-	latestFirst := slices.SortedFunc(maps.Keys(earlier), func(a, b netip.Addr) int {
-		return cmp.Or(earlier[b].Compare(earlier[a]), a.Compare(b))
-	})
-	for _, addr := range latestFirst {
-		if len(k.seen) >= maxAnswers || now.Sub(earlier[addr]) >= Memory {
-			return
+	var others []netip.Addr
+	for addr, seen := range earlier {
+		if _, again := k.seen[addr]; !again && now.Sub(seen) < Memory {
+			others = append(others, addr)
 		}
-		if _, again := k.seen[addr]; !again {
-			k.seen[addr] = earlier[addr]
-		}
+	}
+	if room := maxAnswers - len(k.seen); len(others) > room {
+		slices.SortFunc(others, func(a, b netip.Addr) int {
+			return cmp.Or(earlier[b].Compare(earlier[a]), a.Compare(b))
+		})
+		others = others[:room]
+	}
+	for _, addr := range others {
+		k.seen[addr] = earlier[addr]
 	}
 }
 

@@ -16,6 +16,7 @@ type Reason string
 
 // The reasons.
 const (
+	ReasonConfigured Reason = "configured" // the destination wants a configured address, and this is none
 	ReasonWildcard   Reason = "wildcard"   // only a wildcard fits the host, and no configured address fits
 	ReasonLiteral    Reason = "literal"    // the host is another address
 	ReasonSpecial    Reason = "special"    // loopback, link-local, unspecified, multicast: no DNS answer vouches for it
@@ -40,6 +41,8 @@ func (e *NotVerifiedError) Error() string {
 	switch e.Reason {
 	case ReasonWildcard:
 		seen = "the destination has this host by a wildcard, which only configured addresses verify"
+	case ReasonConfigured:
+		seen = "the destination says verify: addresses, and has not this one"
 	case ReasonLiteral:
 		seen = "it is another address"
 	case ReasonForeign:
@@ -85,6 +88,9 @@ func (r *Resolver) verify(ctx context.Context, by asker, d *workload.Destination
 			return nil
 		}
 	}
+	if d.Verify == workload.VerifyByAddresses && !isLiteral(host) {
+		return refusal(d, host, ip, ReasonConfigured)
+	}
 	if !exact {
 		return refusal(d, host, ip, ReasonWildcard)
 	}
@@ -96,6 +102,12 @@ func (r *Resolver) verify(ctx context.Context, by asker, d *workload.Destination
 		}
 	}
 	return r.verifyUnknown(ctx, by, d, host, ip)
+}
+
+// isLiteral reports whether a host is an address, which verifies itself.
+func isLiteral(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
 }
 
 func refusal(d *workload.Destination, host string, ip netip.Addr, reason Reason) *NotVerifiedError {

@@ -103,6 +103,34 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// A destination can say that no name server vouches for it.
+func TestVerifyByAddressesOnly(t *testing.T) {
+	d := &workload.Destination{
+		Name: "ledger", Hosts: []string{"ledger.internal", "*.wild.internal", "192.0.2.9"}, Ports: []uint16{80},
+		Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}, Verify: workload.VerifyByAddresses,
+	}
+	inBubble(t, Config{}, func(t *testing.T, r *Resolver, _ *zone) {
+		for _, k := range []struct {
+			host, addr string
+			want       Reason
+		}{
+			{"ledger.internal", "198.51.100.1", ""},
+			{"a.wild.internal", "198.51.100.1", ""},
+			{"ledger.internal", "10.0.0.7", ReasonConfigured}, // which DNS answers
+			{"a.wild.internal", "10.0.0.7", ReasonConfigured},
+			{"192.0.2.9", "192.0.2.9", ""},
+			{"192.0.2.9", "192.0.2.8", ReasonLiteral},
+			{"other.internal", "198.51.100.1", ReasonForeign},
+		} {
+			err := verify(t, r, d, k.host, k.addr)
+			var refusal *NotVerifiedError
+			if (err == nil) != (k.want == "") || err != nil && (!errors.As(err, &refusal) || refusal.Reason != k.want) {
+				t.Errorf("%s at %s: %v, want reason %q", k.host, k.addr, err, k.want)
+			}
+		}
+	})
+}
+
 func TestErrorsSayWhatToDo(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, r *Resolver, z *zone) {
 		z.set("ledger.internal", "10.0.0.7", "10.0.0.6")

@@ -25,6 +25,15 @@ const (
 	FailOpen   OnFailure = "open"   // forwarded without a token
 )
 
+// Verification is what shows that an address is a destination's.
+type Verification string
+
+// The choices for verification.
+const (
+	VerifyByDNS       Verification = "dns"       // the default: configured addresses, and what DNS answers for a host that is written out
+	VerifyByAddresses Verification = "addresses" // configured addresses only
+)
+
 // UnknownCallers is what happens, while no agent answers, to a caller that might
 // have an identity and was never recognised, at an address of a destination that
 // fails closed.
@@ -44,7 +53,8 @@ type Destination struct {
 	Hosts     []string       // normalised: lower case, no trailing dot; "*.example.org" or an IP literal without brackets
 	Ports     []uint16       // at least one
 	Addresses []netip.Prefix // optional: narrow what is watched, and verify plaintext
-	Audience  string         // exactly one, or empty for sources that need none
+	Verify    Verification
+	Audience  string // exactly one, or empty for sources that need none
 	// Identities lists the names of the identities that get a token here.
 	Identities            []string
 	Enforce               bool
