@@ -118,7 +118,7 @@ func TestConfigHoldsEveryKey(t *testing.T) {
 	if d == nil || !d.Enforce || d.ExistingAuthorization != workload.KeepAuthorization || d.OnFailure != workload.FailOpen ||
 		d.Audience != "https://ledger.internal" || !slices.Equal(d.Hosts, []string{"ledger.internal", "*.ledger.internal", "2001:db8::1"}) ||
 		!slices.Equal(d.Methods, []string{"GET", "POST"}) || !slices.Equal(d.Paths, []string{"/v1/", "/health"}) ||
-		fmt.Sprint(d.Addresses) != "[10.0.0.0/8]" || !slices.Equal(d.Identities, []string{"billing", "curl"}) {
+		fmt.Sprint(d.Addresses) != "[10.0.0.0/8]" || d.Verify != workload.VerifyByAddresses || !slices.Equal(d.Identities, []string{"billing", "curl"}) {
 		t.Errorf("ledger: %+v", d)
 	}
 	for kind, want := range map[workload.SelectorKind][]string{

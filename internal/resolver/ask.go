@@ -2,7 +2,9 @@ package resolver
 
 import (
 	"context"
+	"net"
 	"net/netip"
+	"sync/atomic"
 )
 
 // How often a look-up asks for a kept name. A server can have more addresses than it
@@ -14,6 +16,20 @@ const (
 	maxQuestions   = 128 // of one look-up
 	maxHunt        = 64  // of them while nothing new comes, but somebody waits for an address
 )
+
+// ownLookup returns a look-up by Go's own resolver in this process's namespaces. One
+// net.Resolver makes one question of several for the same name that are asked at once, so
+// there are as many as ask at once.
+func ownLookup() func(ctx context.Context, host string) ([]netip.Addr, error) {
+	resolvers := make([]net.Resolver, atOnce)
+	for i := range resolvers {
+		resolvers[i].PreferGo = true
+	}
+	var next atomic.Uint64
+	return func(ctx context.Context, host string) ([]netip.Addr, error) {
+		return resolvers[next.Add(1)%atOnce].LookupNetIP(ctx, "ip", host)
+	}
+}
 
 // ask asks and learns: for a kept name until answers bring nothing new and nobody waits
 // for what may still come. It fails if the first question does.

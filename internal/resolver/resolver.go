@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -101,10 +100,7 @@ func New(config Config) *Resolver {
 		learned:    make(chan struct{}, 1),
 	}
 	if r.lookupHost == nil {
-		own := &net.Resolver{PreferGo: true}
-		r.lookupHost = func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return own.LookupNetIP(ctx, "ip", host)
-		}
+		r.lookupHost = ownLookup()
 	}
 	if r.now == nil {
 		r.now = time.Now

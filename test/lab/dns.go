@@ -4,10 +4,12 @@ package lab
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +27,7 @@ type DNS struct {
 
 	mu      sync.Mutex
 	names   map[string][]netip.Addr // lower case, without trailing dot
+	some    map[string]int          // how many of the addresses an answer has, if not all
 	queries map[string]int
 }
 
@@ -32,7 +35,7 @@ type DNS struct {
 // or, when ns is nil, in the test's own. It answers over UDP only.
 func StartDNS(t testing.TB, ns *NetNS, address netip.Addr) *DNS {
 	t.Helper()
-	server := &DNS{names: map[string][]netip.Addr{}, queries: map[string]int{}}
+	server := &DNS{names: map[string][]netip.Addr{}, some: map[string]int{}, queries: map[string]int{}}
 	listen := func() (err error) {
 		server.conn, err = net.ListenPacket("udp", netip.AddrPortFrom(address, 53).String())
 		return err
@@ -62,6 +65,15 @@ func (d *DNS) Set(name string, addresses ...netip.Addr) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.names[normalName(name)] = addresses
+	delete(d.some, normalName(name))
+}
+
+// SetSome is Set for a name of whose addresses each answer has only so many, by
+// chance.
+func (d *DNS) SetSome(name string, each int, addresses ...netip.Addr) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.names[normalName(name)], d.some[normalName(name)] = slices.Clone(addresses), each
 }
 
 // Remove makes the name unknown.
@@ -163,6 +175,10 @@ func (d *DNS) lookUp(name string) ([]netip.Addr, bool) {
 	name = normalName(name)
 	d.queries[name]++
 	addresses, known := d.names[name]
+	if each, some := d.some[name]; some {
+		rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
+		addresses = slices.Clone(addresses[:each]) // the rest is shuffled again meanwhile
+	}
 	return addresses, known
 }
 
