@@ -34,11 +34,12 @@ type compiledWatch struct {
 	uids  map[uint32]uint64
 	gids  map[uint32]uint64
 
-	identities        uint64 // the bits in use
-	exact             uint64 // identities that the kernel can tell for certain
-	several           uint64 // bits that several identities have
-	fingerprint       uint64 // of every identity's bit and all that it asks
-	nameAny, uidAny   uint64 // identities without such a condition
+	identities        uint64            // the bits in use
+	exact             uint64            // identities that the kernel can tell for certain
+	several           uint64            // bits that several identities have
+	fingerprint       uint64            // of every identity's bit and all that it asks
+	asked             map[uint64]uint64 // by bit, if one identity has it: the fingerprint of what that asks
+	nameAny, uidAny   uint64            // identities without such a condition
 	gidAny, cgroupAny uint64
 	fileAny           uint64
 	cgroupOpen        uint64 // identities whose condition on the cgroup is user space's to judge
@@ -88,7 +89,12 @@ func compile(w workload.Watch, former identityBitmap) (compiledWatch, error) {
 	}
 	c.several = c.bits.sharedBits()
 	c.exact &^= c.several
-	c.fingerprint = fingerprintOf(w.Conditions, c.bits)
+	c.fingerprint, c.asked = fingerprintOf(w.Conditions, c.bits), map[uint64]uint64{}
+	for _, condition := range w.Conditions {
+		if bit := c.bits.mask(condition.Identity); bit&c.several == 0 {
+			c.asked[bit] = fingerprintOf([]workload.Condition{condition}, c.bits)
+		}
+	}
 	if len(c.prefixes) > maxPrefixes {
 		return c, fmt.Errorf("compile watch: the destinations' addresses make %d prefixes, and at most %d fit; use wider ones", len(c.prefixes), maxPrefixes)
 	}
@@ -114,6 +120,17 @@ func fingerprintOf(conditions []workload.Condition, bits identityBitmap) uint64 
 		}
 	}
 	return binary.NativeEndian.Uint64(hash.Sum(nil))
+}
+
+// unchanged returns the bits of identities that ask the same as they did before.
+func (c *compiledWatch) unchanged(before compiledWatch) uint64 {
+	var bits uint64
+	for bit, asks := range c.asked {
+		if then, ok := before.asked[bit]; ok && then == asks {
+			bits |= bit
+		}
+	}
+	return bits
 }
 
 func (c *compiledWatch) addPort(w workload.WatchedPort) {

@@ -23,13 +23,14 @@ type learnt struct {
 	recognised map[bpf.ConnectFileId]uint64 // were run by processes that have an identity
 	order      [identityBits][]bpf.ConnectFileId
 	namedRoots map[uint64]uint64
+	paths      map[uint64]string // of cgroups that were told
 }
 
 func newLearnt(o *bpf.ConnectObjects) *learnt {
 	return &learnt{
 		files: o.Files, roots: o.CgroupRoots, cgroups: o.Cgroups, told: o.CgroupsTold,
 		named: map[bpf.ConnectFileId]uint64{}, recognised: map[bpf.ConnectFileId]uint64{},
-		namedRoots: map[uint64]uint64{},
+		namedRoots: map[uint64]uint64{}, paths: map[uint64]string{},
 	}
 }
 
@@ -60,18 +61,90 @@ func (l *learnt) inherit(identities int) error {
 	return nil
 }
 
-// forget is for other conditions than those under which all this was found out.
-func (l *learnt) forget() error {
-	*l = learnt{
-		files: l.files, roots: l.roots, cgroups: l.cgroups, told: l.told,
-		named: map[bpf.ConnectFileId]uint64{}, recognised: map[bpf.ConnectFileId]uint64{},
-		namedRoots: map[uint64]uint64{},
-	}
-	if err := clear[bpf.ConnectFileId, uint64](l.files); err != nil {
+// forget is for other conditions than those under which all this was found out: what was
+// found out about identities that ask the same as before is kept. Cgroups that were told
+// are judged again.
+func (l *learnt) forget(unchanged uint64, judge func(path string) uint64) error {
+	if err := l.forgetFiles(unchanged); err != nil {
 		return fmt.Errorf("forget files: %w", err)
 	}
-	if err := errors.Join(clear[uint64, uint64](l.roots), clear[uint64, uint64](l.told)); err != nil {
+	if err := keepBits(l.roots, l.namedRoots, unchanged); err != nil {
 		return fmt.Errorf("forget cgroups: %w", err)
+	}
+	if err := l.judgeAgain(judge); err != nil {
+		return fmt.Errorf("judge cgroups: %w", err)
+	}
+	return nil
+}
+
+func (l *learnt) forgetFiles(unchanged uint64) error {
+	for file := range l.recognised {
+		if l.recognised[file] &= unchanged; l.recognised[file] == 0 {
+			delete(l.recognised, file)
+		}
+	}
+	for bit := range l.order {
+		if unchanged&(1<<bit) == 0 {
+			l.order[bit] = nil
+		}
+	}
+	for file := range l.named {
+		if l.named[file] &= unchanged; l.named[file] == 0 {
+			delete(l.named, file)
+		}
+	}
+	held, err := entriesOf[bpf.ConnectFileId, uint64](l.files)
+	if err != nil {
+		return err
+	}
+	for file := range held {
+		if err := l.putFile(file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepBits leaves these identities in a table of masks, and in what is known of it.
+func keepBits(table *ebpf.Map, known map[uint64]uint64, bits uint64) error {
+	held, err := entriesOf[uint64, uint64](table)
+	if err != nil {
+		return err
+	}
+	for key := range held {
+		mask := known[key] & bits
+		if mask == 0 {
+			delete(known, key)
+			err = table.Delete(key)
+		} else {
+			known[key] = mask
+			err = table.Put(key, mask)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judgeAgain tells of cgroups anew. Those that a former agent told are found out again
+// when a process of theirs connects.
+func (l *learnt) judgeAgain(judge func(path string) uint64) error {
+	told, err := entriesOf[uint64, uint64](l.told)
+	if err != nil {
+		return err
+	}
+	for id := range told {
+		path, known := l.paths[id]
+		if mask := judge(path); known && mask != 0 {
+			err = l.told.Put(id, mask)
+		} else {
+			delete(l.paths, id)
+			err = l.told.Delete(id)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -182,21 +255,23 @@ func (p *Probe) LearnCgroup(id uint64, path string) error {
 	if p.watch.cgroupOpen == 0 {
 		return nil
 	}
-	if err := p.learnt.tellCgroup(id, p.watch.cgroupMask(path)); err != nil {
+	if err := p.learnt.tellCgroup(id, path, p.watch.cgroupMask(path)); err != nil {
 		return fmt.Errorf("learn cgroup %s: %w", path, err)
 	}
 	return nil
 }
 
-func (l *learnt) tellCgroup(id, mask uint64) error {
+func (l *learnt) tellCgroup(id uint64, path string, mask uint64) error {
 	if mask != 0 {
 		err := l.told.Put(id, mask)
 		if errors.Is(err, unix.E2BIG) { // with cgroups that are gone
+			maps.DeleteFunc(l.paths, func(uint64, string) bool { return true })
 			err = errors.Join(clear[uint64, uint64](l.told), l.told.Put(id, mask))
 		}
 		if err != nil {
 			return err
 		}
+		l.paths[id] = path
 	}
 	var facts bpf.ConnectCgroupFacts
 	if err := l.cgroups.Lookup(id, &facts); err != nil {

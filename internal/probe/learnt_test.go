@@ -139,7 +139,7 @@ func TestCgroupThatIsPushedOut(t *testing.T) {
 	must(t, h.probe.connect.Cgroups.Delete(h.cgroup.ID))
 	h.requireFate(t, "once that was pushed out", c, at(target4), refused)
 	for id := range uint64(2 * maxConditions) { // of cgroups that are gone
-		must(t, h.probe.learnt.tellCgroup(1<<40+id, 1))
+		must(t, h.probe.learnt.tellCgroup(1<<40+id, "/gone", 1))
 	}
 	must(t, h.probe.LearnCgroup(h.cgroup.ID, path))
 	must(t, h.probe.connect.Cgroups.Delete(h.cgroup.ID))

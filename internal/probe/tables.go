@@ -47,9 +47,20 @@ func (t masks[K]) isAsWanted() (bool, error) {
 	return maps.Equal(now, t.want), nil
 }
 
+// replace goes entry by entry, so that what an identity accepts before and afterwards is
+// there throughout.
 func (t masks[K]) replace() error {
-	if err := clear[K, uint64](t.m); err != nil {
+	now, err := entriesOf[K, uint64](t.m)
+	if err != nil {
 		return fmt.Errorf("replace %s: %w", t.what, err)
+	}
+	for key := range now {
+		if _, wanted := t.want[key]; wanted {
+			continue
+		}
+		if err := t.m.Delete(&key); err != nil {
+			return fmt.Errorf("replace %s: %w", t.what, err)
+		}
 	}
 	for key, mask := range t.want {
 		if err := t.m.Put(&key, mask); err != nil {

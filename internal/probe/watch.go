@@ -36,7 +36,7 @@ func (p *Probe) Apply(w workload.Watch, live func()) error {
 		return err
 	}
 	if !same {
-		if err := p.makeAllCandidates(); err != nil {
+		if err := p.makeAllCandidates(next.unchanged(p.watch)); err != nil {
 			return err
 		}
 	}
@@ -67,9 +67,12 @@ func (p *Probe) judgesBy(next compiledWatch) (bool, error) {
 	return true, nil
 }
 
-func (p *Probe) makeAllCandidates() error {
+// makeAllCandidates has everybody looked at by user space. Identities whose conditions
+// stay as they are can be told for certain all the while: an agent that ends in the middle
+// of a reload leaves the fail policy in force for them.
+func (p *Probe) makeAllCandidates(unchanged uint64) error {
 	p.settings.Flags |= bpf.ConnectSettingFlagALL_CANDIDATES
-	p.settings.Exact = 0 // the tables that say so are about to change
+	p.settings.Exact &= unchanged // for the others the tables are about to change
 	if err := p.putSettings(); err != nil {
 		return err
 	}
@@ -94,9 +97,10 @@ func (p *Probe) widen(next compiledWatch) error {
 // settle makes the tables exactly the new configuration's. Where that asks something
 // else of anybody, the generation makes verdicts of the old one void.
 func (p *Probe) settle(next compiledWatch, same bool) error {
+	unchanged := next.unchanged(p.watch)
 	p.watch, p.bits = next, next.bits
 	if !same {
-		if err := p.replaceConditions(next); err != nil {
+		if err := p.replaceConditions(next, unchanged); err != nil {
 			return err
 		}
 		p.settings.Generation++
@@ -129,13 +133,13 @@ func (p *Probe) settle(next compiledWatch, same bool) error {
 	return p.dropPrefixes(p.connect.WatchedPrefixes, p.prefixes, next.prefixes)
 }
 
-func (p *Probe) replaceConditions(next compiledWatch) error {
+func (p *Probe) replaceConditions(next compiledWatch, unchanged uint64) error {
 	for _, table := range next.tables(&p.connect) {
 		if err := table.replace(); err != nil {
 			return err
 		}
 	}
-	return p.learnt.forget()
+	return p.learnt.forget(unchanged, next.cgroupMask)
 }
 
 // forgetCgroups has cgroups found out again as their processes connect, by the
