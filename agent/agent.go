@@ -55,6 +55,7 @@ type Agent struct {
 	tokens     *token.Cache
 	resolver   *resolver.Resolver
 	farEnds    *farEnds
+	before     *before // nil where it cannot look
 	injector   *injector.Server
 	key        *apiKey
 	openFiles  uint64 // how many this process may have
@@ -122,7 +123,7 @@ func (a *Agent) openKernel(ctx context.Context) (err error) {
 		return err
 	}
 	a.attributor, err = attribution.New(attribution.Config{
-		ReaderConfig: attribution.ReaderConfig{Proc: "/proc", Root: "/", Cgroup2: root, Names: attribution.NewHostNames()},
+		ReaderConfig: readerConfig(root),
 		Liveness:     a.probe,
 	})
 	if err != nil {
@@ -137,6 +138,11 @@ func (a *Agent) openKernel(ctx context.Context) (err error) {
 	return nil
 }
 
+// readerConfig says where facts about processes are read.
+func readerConfig(cgroup2 string) attribution.ReaderConfig {
+	return attribution.ReaderConfig{Proc: "/proc", Root: "/", Cgroup2: cgroup2, Names: attribution.NewHostNames()}
+}
+
 func (a *Agent) makeParts() (err error) {
 	a.processes = &processes{
 		attributor: a.attributor, log: a.log, learn: a.probe.LearnCgroup,
@@ -144,6 +150,9 @@ func (a *Agent) makeParts() (err error) {
 	}
 	a.tokens = token.NewCache(token.CacheConfig{Logger: a.log, Observer: obtainings{a.recorder}})
 	a.resolver = resolver.New(resolver.Config{Logger: a.log, OnChange: a.closeKnown})
+	if a.before, err = a.newBefore(); err != nil {
+		a.log.Warn("connections of identities that were made before this start go on without a token until they end", "error", err)
+	}
 	a.injector, err = injector.New(injector.Config{
 		Flows:     a.probe,
 		Processes: a.processes,
@@ -185,6 +194,7 @@ func (a *Agent) Run(ctx context.Context, reload <-chan os.Signal) error {
 	err := a.answer()
 	if err == nil {
 		a.health.ok(partAgent)
+		a.before.want()
 		a.log.Info("ready", "identities", len(a.registry.Current().Identities()),
 			"destinations", len(a.registry.Current().Destinations()), "pins", a.probe.PinFolder())
 		a.serveReloads(ctx, work, reload)
@@ -218,6 +228,9 @@ func (a *Agent) startKernel(ctx context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { return watchRoutes(ctx, a.routesChanged) })
 	parts.Go(func() error { return a.warmUp(ctx) })
 	parts.Go(func() error { a.renewKeys(ctx); return nil })
+	if a.before != nil {
+		parts.Go(func() error { a.before.run(ctx); return nil })
+	}
 	for _, l := range a.here.listeners {
 		parts.Go(func() error { return a.injector.Serve(ctx, l) })
 	}
@@ -297,6 +310,7 @@ func (a *Agent) closeParts() error {
 			errs = append(errs, err)
 		}
 	}
+	errs = append(errs, a.before.close())
 	if a.farEnds != nil {
 		errs = append(errs, a.farEnds.close())
 	}

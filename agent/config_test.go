@@ -71,6 +71,7 @@ destinations:
     ports: [8080]
     identities: curl
     enforce: false
+    connections_before: count
 local_api: {identity: billing}
 `
 
@@ -128,7 +129,7 @@ func TestConfigHoldsEveryKey(t *testing.T) {
 			t.Errorf("served by %s: %q", kind, got)
 		}
 	}
-	if d := c.Policy.Destination("watched.internal", 8080); d == nil || !d.ServedBy.IsZero() || d.Enforce || !slices.Equal(d.Identities, []string{"curl"}) {
+	if d := c.Policy.Destination("watched.internal", 8080); d == nil || !d.ServedBy.IsZero() || d.Enforce || d.Before != workload.CountBefore || !slices.Equal(d.Identities, []string{"curl"}) {
 		t.Errorf("watched: %+v", d)
 	}
 }

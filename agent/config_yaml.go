@@ -58,6 +58,7 @@ type destinationEntry struct {
 	ExistingAuthorization text  `yaml:"existing_authorization"`
 	OnFailure             text  `yaml:"on_failure"`
 	Unknown               text  `yaml:"unknown"`
+	ConnectionsBefore     text  `yaml:"connections_before"`
 	Methods               texts `yaml:"methods"`
 	Paths                 texts `yaml:"paths"`
 
@@ -144,7 +145,7 @@ func (f *configFile) resources() registry.Resources {
 			Name: string(e.Name), Hosts: e.Hosts, Ports: e.Ports, Addresses: e.Addresses,
 			Verify: string(e.Verify), Audience: string(e.Audience), Identities: e.Identities, Observe: e.observe(),
 			ExistingAuthorization: string(e.ExistingAuthorization), OnFailure: string(e.OnFailure),
-			Unknown: string(e.Unknown),
+			Unknown: string(e.Unknown), Before: string(e.ConnectionsBefore),
 			Methods: e.Methods, Paths: e.Paths, ServedBy: e.ServedBy.spec(),
 		})
 	}

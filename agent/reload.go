@@ -90,6 +90,7 @@ func (a *Agent) apply(config *Config) error {
 	a.processes.forgetCgroups()
 	a.resolver.Keep(namesToKeep(config.Policy.Destinations()))
 	a.closeKnown()
+	a.before.want()
 	if err := former.closeDropped(next); err != nil {
 		a.log.Warn("the configuration is in force, but the state folder of an identity that it dropped was not closed", "error", err)
 	}

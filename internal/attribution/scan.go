@@ -36,7 +36,7 @@ func (r *Reader) Scan(ctx context.Context, facts Facts) (processes []*workload.P
 		if err != nil {
 			continue
 		}
-		p, denied := r.scanOne(ctx, uint32(pid), facts)
+		p, denied := r.scanOne(ctx, uint32(pid), Always(facts))
 		if p != nil {
 			processes = append(processes, p)
 		}
@@ -50,8 +50,18 @@ func (r *Reader) Scan(ctx context.Context, facts Facts) (processes []*workload.P
 	return processes, hidden, nil
 }
 
+// Process reads the facts of one running process, nil if it has ended, is a kernel
+// thread, or may not be looked at. What Scan says of its worth holds here, too.
+func (r *Reader) Process(ctx context.Context, pid uint32, i Interest) *workload.Process {
+	p, denied := r.scanOne(ctx, pid, i)
+	if denied {
+		return nil
+	}
+	return p
+}
+
 // scanOne returns nil for a kernel thread and for a process that ended.
-func (r *Reader) scanOne(ctx context.Context, pid uint32, facts Facts) (p *workload.Process, denied bool) {
+func (r *Reader) scanOne(ctx context.Context, pid uint32, i Interest) (p *workload.Process, denied bool) {
 	dir, err := r.open(pid)
 	if err != nil {
 		return nil, errors.Is(err, fs.ErrPermission)
@@ -68,7 +78,7 @@ func (r *Reader) scanOne(ctx context.Context, pid uint32, facts Facts) (p *workl
 		return nil, denied
 	}
 	c := caller{image: workload.Image{PID: pid}, uid: uid, gid: gid}
-	read, err := r.readFrom(ctx, dir, c, Always(facts))
+	read, err := r.readFrom(ctx, dir, c, i)
 	if err != nil {
 		return nil, denied
 	}

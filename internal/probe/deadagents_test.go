@@ -263,7 +263,19 @@ func TestDeadAgentsAreToldOnce(t *testing.T) {
 	if lines.Len() != 0 {
 		t.Errorf("without a change this was logged: %s", &lines)
 	}
+	others := func() int {
+		programs, err := h.probe.deadAgents.otherPrograms()
+		must(t, err)
+		return len(programs)
+	}
+	attached := others()
 	must(t, os.RemoveAll(filepath.Join(parent, "dead0")))
+	lab.Eventually(t, waitLimit, func() error { // a program runs a moment longer than its pin is there
+		if n := others(); n != attached-len(connectHooks) {
+			return fmt.Errorf("%d programs of others are attached, were %d", n, attached)
+		}
+		return nil
+	})
 	for range 3 {
 		h.look(t, "; and those of 1 more in "+parent)
 	}

@@ -156,6 +156,8 @@ func TestCompileRefuses(t *testing.T) {
 		"verify nothing":      {change(func(d *DestinationSpec) { d.Verify, d.Addresses = "addresses", nil }), "destinations[0].verify", "no addresses"},
 		"verify by tls":       {change(func(d *DestinationSpec) { d.Verify = "tls" }), "destinations[0].verify", "write addresses or dns"},
 		"verify choice":       {change(func(d *DestinationSpec) { d.Verify = "host" }), "destinations[0].verify", "dns or addresses"},
+		"before choice":       {change(func(d *DestinationSpec) { d.Before = "reset" }), "destinations[0].connections_before", "end or count"},
+		"before, open":        {change(func(d *DestinationSpec) { d.Before, d.OnFailure = "count", "open" }), "destinations[0].connections_before", "only where on_failure is closed"},
 		"choice":              {change(func(d *DestinationSpec) { d.OnFailure = "close" }), "destinations[0].on_failure", "closed or open"},
 		"unknown choice":      {change(func(d *DestinationSpec) { d.Unknown = "deny" }), "destinations[0].unknown", "pass or refuse or refuse_everywhere"},
 		"unknown, open":       {change(func(d *DestinationSpec) { d.Unknown, d.OnFailure = "refuse", "open" }), "destinations[0].unknown", "only where on_failure is closed"},

@@ -46,7 +46,11 @@ func compileDestination(spec *DestinationSpec, accounts workload.Accounts, path 
 		workload.ReplaceAuthorization, workload.KeepAuthorization, workload.RefuseAuthorization)
 	d.OnFailure = choose(spec.OnFailure, path+".on_failure", r, workload.FailClosed, workload.FailOpen)
 	d.Unknown = choose(spec.Unknown, path+".unknown", r, workload.UnknownPass, workload.UnknownRefusedElsewhere, workload.UnknownRefused)
+	d.Before = choose(spec.Before, path+".connections_before", r, workload.EndBefore, workload.CountBefore)
 	checkUnknown(d, path+".unknown", r)
+	if spec.Before != "" && d.OnFailure != workload.FailClosed {
+		r.wrong(path+".connections_before", "%q acts only where on_failure is closed, and here it is %s; leave it out, or write on_failure: closed", spec.Before, d.OnFailure)
+	}
 	return d
 }
 

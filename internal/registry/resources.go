@@ -31,6 +31,7 @@ type DestinationSpec struct {
 	Identities            []string
 	Observe               bool   // enforce: false
 	Verify                string // dns or addresses
+	Before                string // end or count
 	ExistingAuthorization string
 	OnFailure             string
 	Unknown               string

@@ -48,6 +48,7 @@ type metrics struct {
 	connections atomic.Pointer[func() int]
 	hooks       atomic.Pointer[func() bool]
 	listeners   *listenerMetrics
+	before      *beforeMetrics
 	version     string
 	desc        descriptions
 }
@@ -67,6 +68,7 @@ func newMetrics(version string) *metrics {
 	return &metrics{
 		version:   version,
 		listeners: newListenerMetrics(),
+		before:    newBeforeMetrics(),
 		requests: counters[requestLabels]{overflow: func(l requestLabels) requestLabels {
 			return requestLabels{l.outcome, overflowName, overflowName}
 		}},
@@ -91,7 +93,7 @@ func newMetrics(version string) *metrics {
 // handler answers scrapes in the Prometheus exposition format.
 func (m *metrics) handler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m, m.listeners, collectors.NewGoCollector(),
+	registry.MustRegister(m, m.listeners, m.before, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 }

@@ -46,6 +46,16 @@ const (
 	UnknownRefused          UnknownCallers = "refuse_everywhere" // and inside it
 )
 
+// ConnectionsBefore is what happens to connections of identities that were made before
+// the agent could see them, at a destination that fails closed.
+type ConnectionsBefore string
+
+// The choices for connections from before.
+const (
+	EndBefore   ConnectionsBefore = "end"   // the default: the program connects again
+	CountBefore ConnectionsBefore = "count" // they go on without a token
+)
+
 // Destination is a registered destination and the rule for requests to it. It is
 // made by the registry from a validated configuration; do not change one.
 type Destination struct {
@@ -61,8 +71,9 @@ type Destination struct {
 	ExistingAuthorization ExistingAuthorization
 	OnFailure             OnFailure
 	Unknown               UnknownCallers // where OnFailure is closed
-	Methods               []string       // upper case; empty means any
-	Paths                 []string       // prefixes ending in "/", or exact paths; empty means any
+	Before                ConnectionsBefore
+	Methods               []string // upper case; empty means any
+	Paths                 []string // prefixes ending in "/", or exact paths; empty means any
 	// ServedBy says by user, cgroup or systemd unit who has to own the listening
 	// socket, which then has to be on this host. The zero one asks for nobody.
 	ServedBy Selector

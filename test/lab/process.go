@@ -106,13 +106,15 @@ func (p *Process) Kill() {
 }
 
 // WaitUntil waits for a condition that the process is to bring about, and fails
-// at once when it ends before.
+// at once when it ended without.
 func (p *Process) WaitUntil(t testing.TB, limit time.Duration, holds func() error) {
 	t.Helper()
 	Eventually(t, limit, func() error {
-		if !p.Running() {
-			t.Fatalf("%s ended with %v:\n%s", p.Name, p.Cmd.ProcessState, p.Output())
+		running := p.Running()
+		err := holds()
+		if err != nil && !running {
+			t.Fatalf("%s ended with %v: %v\n%s", p.Name, p.Cmd.ProcessState, err, p.Output())
 		}
-		return holds()
+		return err
 	})
 }
