@@ -21,8 +21,15 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define REFUSE 0 /* connect() fails with EPERM */
+#define REFUSE 0 /* connect() fails: see refuse() */
 #define ALLOW 1
+
+#define ECONNREFUSED 111
+
+/* Whether connect hooks may name the error of a connect() that they refuse, which came
+ * with about Linux 6.1. Set before the programs are loaded: the verifier then never sees
+ * the helper where the kernel lacks it. */
+volatile const __u32 names_errors;
 
 static __always_inline int is_watched(__u32 flags, const struct target *t)
 {
@@ -34,62 +41,6 @@ static __always_inline int is_watched(__u32 flags, const struct target *t)
 		return 0;
 	prefix_of(&key, t);
 	return bpf_map_lookup_elem(&watched_prefixes, &key) != 0;
-}
-
-static __always_inline int refuses_unknown(const struct closed *closed, __u64 netns, __u64 home)
-{
-	return closed->unknown == UNKNOWN_REFUSED ||
-	       (closed->unknown == UNKNOWN_REFUSED_ELSEWHERE && netns != home);
-}
-
-/* agent_unavailable: an identity may not reach a closed destination without its
- * token. Who only might be one passes, unless the destination says otherwise. */
-static __always_inline int without_agent(struct bpf_sock_addr *ctx, const struct target *t,
-					 const struct caller *who, const struct settings *now,
-					 enum counter why)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct prefix_key key;
-	struct closed *closed;
-	__u64 identities = 0;
-
-	count(why);
-	prefix_of(&key, t);
-	closed = bpf_map_lookup_elem(&closed_prefixes, &key);
-	if (who->identity)
-		identities = 1ULL << ((who->identity - 1) & 63);
-	if (!closed || !((who->identity ? identities : who->possible) & closed->identities)) {
-		count(COUNT_PASSED);
-		return ALLOW;
-	}
-	identities &= ~now->several;
-	if ((identities | certain_identities(task, who, now)) & closed->identities) {
-		count(COUNT_REFUSED);
-		return REFUSE;
-	}
-	/* While a reload is under way nobody is known not to match. */
-	if (!(now->flags & ALL_CANDIDATES) &&
-	    refuses_unknown(closed, bpf_get_netns_cookie(ctx), now->home_netns)) {
-		count(COUNT_REFUSED_UNKNOWN);
-		return REFUSE;
-	}
-	count(COUNT_PASSED_UNKNOWN);
-	return ALLOW;
-}
-
-static __always_inline int is_verdict_bystander(const struct caller *who, __u64 generation)
-{
-	struct verdict_key key = {
-		.image = who->image,
-		.cgroup = who->cgroup,
-		.generation = generation,
-		.tgid = who->tgid,
-		.uid = who->uid,
-		.gid = who->gid,
-	};
-	enum verdict *verdict = bpf_map_lookup_elem(&verdicts, &key);
-
-	return verdict && *verdict == VERDICT_BYSTANDER;
 }
 
 static __always_inline void loopback_listener(struct target *listener, __u32 family, __u32 port)
@@ -111,8 +62,83 @@ static __always_inline int is_tied(struct bpf_sock_addr *ctx, const struct socke
 	return ctx->sk->bound_dev_if || (state && state->marks & SOCKET_TIED);
 }
 
+/* Fails connect() with ECONNREFUSED, which every program knows from a server that is
+ * away. A kernel that lets no hook name the error fails it with EPERM, which none expects
+ * of connect(): there it goes to port 0 of loopback, where nobody can listen, and the
+ * kernel itself refuses. A socket that is tied to a device cannot get there. */
+static __always_inline int refuse(struct bpf_sock_addr *ctx, const struct socket *state,
+				  const struct target *t, struct target *instead)
+{
+	if (names_errors) {
+		bpf_set_retval(-ECONNREFUSED);
+		return REFUSE;
+	}
+	if (is_tied(ctx, state))
+		return REFUSE;
+	loopback_listener(instead, t->family, 0);
+	return ALLOW;
+}
+
+static __always_inline int refuses_unknown(const struct closed *closed, __u64 netns, __u64 home)
+{
+	return closed->unknown == UNKNOWN_REFUSED ||
+	       (closed->unknown == UNKNOWN_REFUSED_ELSEWHERE && netns != home);
+}
+
+/* agent_unavailable: an identity may not reach a closed destination without its
+ * token. Who only might be one passes, unless the destination says otherwise. */
+static __always_inline int without_agent(struct bpf_sock_addr *ctx, const struct socket *state,
+					 const struct target *t, const struct caller *who,
+					 const struct settings *now, struct target *instead,
+					 enum counter why)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct prefix_key key;
+	struct closed *closed;
+	__u64 identities = 0;
+
+	instead->family = 0;
+	count(why);
+	prefix_of(&key, t);
+	closed = bpf_map_lookup_elem(&closed_prefixes, &key);
+	if (who->identity)
+		identities = 1ULL << ((who->identity - 1) & 63);
+	if (!closed || !((who->identity ? identities : who->possible) & closed->identities)) {
+		count(COUNT_PASSED);
+		return ALLOW;
+	}
+	identities &= ~now->several;
+	if ((identities | certain_identities(task, who, now)) & closed->identities) {
+		count(COUNT_REFUSED);
+		return refuse(ctx, state, t, instead);
+	}
+	/* While a reload is under way nobody is known not to match. */
+	if (!(now->flags & ALL_CANDIDATES) &&
+	    refuses_unknown(closed, bpf_get_netns_cookie(ctx), now->home_netns)) {
+		count(COUNT_REFUSED_UNKNOWN);
+		return refuse(ctx, state, t, instead);
+	}
+	count(COUNT_PASSED_UNKNOWN);
+	return ALLOW;
+}
+
+static __always_inline int is_verdict_bystander(const struct caller *who, __u64 generation)
+{
+	struct verdict_key key = {
+		.image = who->image,
+		.cgroup = who->cgroup,
+		.generation = generation,
+		.tgid = who->tgid,
+		.uid = who->uid,
+		.gid = who->gid,
+	};
+	enum verdict *verdict = bpf_map_lookup_elem(&verdicts, &key);
+
+	return verdict && *verdict == VERDICT_BYSTANDER;
+}
+
 /* A caller of the local API goes to that of its listeners where none comes who may keep
- * it away. *listener has port 0 where it stays at the address that it asked for. */
+ * it away. *listener has family 0 where it stays at the address that it asked for. */
 static __always_inline void to_local_api(struct bpf_sock_addr *ctx, struct socket *state,
 					 const struct target *t, struct caller *who,
 					 const struct settings *now, struct target *listener)
@@ -135,7 +161,7 @@ static __always_inline void to_local_api(struct bpf_sock_addr *ctx, struct socke
 	recall_identity(who, now->generation);
 	loopback_listener(listener, t->family, own->ports[listener_of(who, now) % LISTENERS]);
 	if (!(listener_mark(ctx, listener) & SOCKET_LOCAL_API))
-		listener->port = 0;
+		listener->family = 0;
 }
 
 /* A connection to one of our own listeners. To the injector nobody is sent but by
@@ -155,7 +181,7 @@ static __always_inline int to_our_listener(struct bpf_sock_addr *ctx, struct soc
 		return ALLOW;
 	}
 	count(COUNT_DIRECT);
-	return now->flags & DIRECT_ALLOWED ? ALLOW : REFUSE;
+	return now->flags & DIRECT_ALLOWED ? ALLOW : refuse(ctx, state, t, listener);
 }
 
 static __always_inline int agent_is_alive(void)
@@ -203,7 +229,7 @@ static __always_inline int is_agent(const struct caller *who, const struct setti
 }
 
 /* Redirects a candidate, if an agent answers: then *listener holds the injector's
- * address and its port is not 0. */
+ * address. */
 static __always_inline int redirect(struct bpf_sock_addr *ctx, struct socket *state,
 				    const struct target *t, const struct caller *who,
 				    const struct settings *now, struct target *listener)
@@ -216,34 +242,32 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx, struct socket *st
 	 * link-local address means nothing without its device, which is not seen
 	 * here. */
 	if (is_tied(ctx, state) || is_link_local(t))
-		return without_agent(ctx, t, who, now, COUNT_BOUND_DEVICE);
+		return without_agent(ctx, state, t, who, now, listener, COUNT_BOUND_DEVICE);
 	where.netns = bpf_get_netns_cookie(ctx);
 	where.family = t->family;
 	ready = bpf_map_lookup_elem(&readiness_by_netns, &where);
 	if (!ready)
-		return without_agent(ctx, t, who, now, COUNT_NO_LISTENER);
+		return without_agent(ctx, state, t, who, now, listener, COUNT_NO_LISTENER);
 	if (!agent_is_alive())
-		return without_agent(ctx, t, who, now, COUNT_HEARTBEAT_STALE);
+		return without_agent(ctx, state, t, who, now, listener, COUNT_HEARTBEAT_STALE);
 	if (!ready->routable && !is_loopback(t)) {
 		count(COUNT_NO_ROUTE);
 		return ALLOW;
 	}
 	loopback_listener(listener, t->family, ready->ports[listener_of(who, now) % LISTENERS]);
 	if (!(listener_mark(ctx, listener) & SOCKET_INJECTOR)) {
-		listener->port = 0;
-		return without_agent(ctx, t, who, now, COUNT_NO_LISTENER);
+		return without_agent(ctx, state, t, who, now, listener, COUNT_NO_LISTENER);
 	}
 	recorded = record(ctx, state, t, who, now);
 	if (recorded != RECORDED) {
-		listener->port = 0;
-		return without_agent(ctx, t, who, now,
+		return without_agent(ctx, state, t, who, now, listener,
 				     recorded == NO_BUDGET ? COUNT_BUDGET : COUNT_STATE_FAILED);
 	}
 	count(COUNT_REDIRECTED);
 	return ALLOW;
 }
 
-/* Decides on one connect(). */
+/* Decides on one connect(). *listener is where it goes instead, if its family is not 0. */
 static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct target *t,
 				      struct target *listener)
 {
@@ -254,7 +278,7 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct ta
 	struct caller who;
 	__u32 zero = 0, mark;
 
-	listener->port = 0;
+	listener->family = 0;
 	if (ctx->protocol != IPPROTO_TCP || ctx->type != SOCK_STREAM || !ctx->sk)
 		return ALLOW;
 	state = bpf_sk_storage_get(&sockets, ctx->sk, 0, 0);
@@ -307,7 +331,7 @@ int lanyard_connect4(struct bpf_sock_addr *ctx)
 
 	target4(&to, ctx->user_ip4, ctx->user_port);
 	answer = on_connect(ctx, &to, &listener);
-	if (listener.port)
+	if (listener.family)
 		REWRITE4(ctx, listener);
 	return answer;
 }
@@ -320,7 +344,7 @@ int lanyard_connect6(struct bpf_sock_addr *ctx)
 
 	target6(&to, ctx);
 	answer = on_connect(ctx, &to, &listener);
-	if (listener.port)
+	if (listener.family)
 		REWRITE6(ctx, listener.to.word, listener.port);
 	return answer;
 }

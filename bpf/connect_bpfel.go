@@ -303,6 +303,7 @@ const (
 	ConnectProgLanyardConnect6     = "lanyard_connect6"
 	ConnectProgLanyardGetpeername4 = "lanyard_getpeername4"
 	ConnectProgLanyardGetpeername6 = "lanyard_getpeername6"
+	ConnectVarNamesErrors          = "names_errors"
 )
 
 // LoadConnect returns the embedded CollectionSpec for Connect.
@@ -386,6 +387,7 @@ type ConnectMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnectVariableSpecs struct {
+	NamesErrors *ebpf.VariableSpec `ebpf:"names_errors"`
 }
 
 // ConnectObjects contains all objects after they have been loaded into the kernel.
@@ -465,6 +467,7 @@ func (m *ConnectMaps) Close() error {
 //
 // It can be passed to LoadConnectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnectVariables struct {
+	NamesErrors *ebpf.Variable `ebpf:"names_errors"`
 }
 
 // ConnectPrograms contains all programs after they have been loaded into the kernel.

@@ -9,6 +9,7 @@
 union words {
 	struct address address;
 	__u32 word[4];
+	__u64 half[2];
 };
 
 #define MAPPED_PREFIX bpf_htonl(0x0000ffff)

@@ -14,6 +14,7 @@
 #include "maps/executables.h"
 #include "maps/files.h"
 #include "maps/groups.h"
+#include "maps/settings_now.h"
 #include "maps/users.h"
 
 struct caller {
@@ -130,16 +131,20 @@ static __always_inline __u64 possible_identities(struct task_struct *task, struc
 	return possible;
 }
 
-/* The identities of which somebody meets every condition that has these ids, and whose
- * cgroup meets that of some identities. */
-static __always_inline __u64 certain_in_cgroup(struct task_struct *task, __u32 uid, __u32 gid,
-					       __u64 by_cgroup, const struct settings *now)
+/* The identities of which the caller, under these ids, meets every condition, and whose
+ * cgroup meets that of some identities. A global function, for its stack. */
+__attribute__((noinline)) __u64 certain_in_cgroup(__u32 uid, __u32 gid, __u64 by_cgroup)
 {
-	__u64 certain = now->exact & identities_by_user(uid, now->uid_any) &
-			identities_by_group(gid, now->gid_any) & (by_cgroup | now->cgroup_any);
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u32 zero = 0;
+	struct settings *now = bpf_map_lookup_elem(&settings_now, &zero);
 	struct file_id file;
-	__u64 *mask;
+	__u64 certain, *mask;
 
+	if (!now || !task->mm)
+		return 0;
+	certain = now->exact & identities_by_user(uid, now->uid_any) &
+		  identities_by_group(gid, now->gid_any) & (by_cgroup | now->cgroup_any);
 	if (!certain || now->file_any == now->identities)
 		return certain;
 	identify_file(task->mm->exe_file->f_inode, &file);
@@ -157,7 +162,7 @@ static __always_inline __u64 certain_identities(struct task_struct *task,
 
 	if (now->cgroup_any != now->identities)
 		where = cgroup_facts(task, now);
-	return certain_in_cgroup(task, who->uid, who->gid, where ? where->certain : 0, now);
+	return certain_in_cgroup(who->uid, who->gid, where ? where->certain : 0);
 }
 
 /* An identity of a set, as bit plus 1. */

@@ -12,25 +12,35 @@
 #include "maps/settings_now.h"
 #include "maps/sockets.h"
 
-/* The mark of the listener at this address in the caller's namespace, or 0. */
-static __always_inline __u32 listener_mark(struct bpf_sock_addr *ctx, const struct target *at)
+/* Puts the ends of a connection, as a socket at its own end sees them, into a tuple. */
+static __always_inline __u32 tuple_of(struct bpf_sock_tuple *tuple, __u32 family, const union words *own,
+				      __u32 own_port, const union words *other, __u32 other_port)
 {
+	if (family == AF_INET) {
+		tuple->ipv4.saddr = other->word[3];
+		tuple->ipv4.daddr = own->word[3];
+		tuple->ipv4.sport = bpf_htons((__u16)other_port);
+		tuple->ipv4.dport = bpf_htons((__u16)own_port);
+		return sizeof(tuple->ipv4);
+	}
+	__builtin_memcpy(tuple->ipv6.saddr, other->word, sizeof(tuple->ipv6.saddr));
+	__builtin_memcpy(tuple->ipv6.daddr, own->word, sizeof(tuple->ipv6.daddr));
+	tuple->ipv6.sport = bpf_htons((__u16)other_port);
+	tuple->ipv6.dport = bpf_htons((__u16)own_port);
+	return sizeof(tuple->ipv6);
+}
+
+/* The mark of the listener at an address, whose halves these are, in the caller's
+ * namespace, or 0. A global function, for its stack. */
+__attribute__((noinline)) __u32 mark_at(struct bpf_sock_addr *ctx, __u64 first, __u64 last, __u32 family,
+				     __u32 port)
+{
+	union words at = { .half = { first, last } };
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *sk;
 	struct socket *state;
-	__u32 size, mark = 0;
+	__u32 size = tuple_of(&tuple, family, &at, port, &at, 0), mark = 0;
 
-	if (at->family == AF_INET) {
-		tuple.ipv4.saddr = at->to.word[3];
-		tuple.ipv4.daddr = at->to.word[3];
-		tuple.ipv4.dport = bpf_htons((__u16)at->port);
-		size = sizeof(tuple.ipv4);
-	} else {
-		__builtin_memcpy(tuple.ipv6.saddr, at->to.word, sizeof(tuple.ipv6.saddr));
-		__builtin_memcpy(tuple.ipv6.daddr, at->to.word, sizeof(tuple.ipv6.daddr));
-		tuple.ipv6.dport = bpf_htons((__u16)at->port);
-		size = sizeof(tuple.ipv6);
-	}
 	sk = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
 		return 0;
@@ -43,18 +53,21 @@ static __always_inline __u32 listener_mark(struct bpf_sock_addr *ctx, const stru
 	return mark;
 }
 
+static __always_inline __u32 listener_mark(struct bpf_sock_addr *ctx, const struct target *at)
+{
+	return mark_at(ctx, at->to.half[0], at->to.half[1], at->family, at->port);
+}
+
 /* Which of the injector's listeners somebody unknown is sent to. A global function, for
  * its stack. */
 __attribute__((noinline)) __u32 listener_of_unknown(__u64 place, __u64 by_cgroup, __u32 uid, __u32 gid)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	__u32 zero = 0;
 	struct settings *now = bpf_map_lookup_elem(&settings_now, &zero);
-	__u64 certain;
+	__u64 certain = certain_in_cgroup(uid, gid, by_cgroup);
 
-	if (!now || !task->mm)
+	if (!now)
 		return IDENTITY_LISTENERS;
-	certain = certain_in_cgroup(task, uid, gid, by_cgroup, now);
 	if (certain)
 		return (first_of(certain) - 1) % IDENTITY_LISTENERS;
 	return IDENTITY_LISTENERS +

@@ -23,8 +23,8 @@ type fate struct {
 }
 
 var (
-	refused        = fate{unix.EPERM, "refused"}
-	refusedUnknown = fate{unix.EPERM, "refused_unknown"}
+	refused        = fate{unix.ECONNREFUSED, "refused"}
+	refusedUnknown = fate{unix.ECONNREFUSED, "refused_unknown"}
 	passed         = fate{0, "passed"}
 	passedUnknown  = fate{0, "passed_unknown"}
 )

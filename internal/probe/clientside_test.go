@@ -110,6 +110,8 @@ func (c *client) do(r request, answer *response) error {
 		err = connect(fd, to)
 		answer.Local, answer.Peer = endsOf(fd)
 		return err
+	case "finish":
+		return finishConnect(fd)
 	case "fastopen":
 		to, err := sockaddr(fd, r.Addr)
 		if err != nil {
@@ -322,6 +324,11 @@ func connect(fd int, to unix.Sockaddr) error {
 	if !errors.Is(err, unix.EINTR) {
 		return err
 	}
+	return finishConnect(fd)
+}
+
+// finishConnect waits until a connect() that goes on without the caller has ended.
+func finishConnect(fd int) error {
 	for {
 		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(connectLimit.Milliseconds()))
 		if errors.Is(err, unix.EINTR) {

@@ -56,7 +56,7 @@ func (h *host) requirePolicy(t *testing.T, why string, connect func(addr string)
 		requireCount(t, counts, why, 1)
 		requireCount(t, counts, "redirected", 0)
 		if refused {
-			requireErrno(t, "connect to closed "+address, got, unix.EPERM)
+			requireErrno(t, "connect to closed "+address, got, unix.ECONNREFUSED)
 			requireCount(t, counts, "refused", 1)
 			continue
 		}
@@ -161,7 +161,7 @@ func TestLinkLocal(t *testing.T) {
 	}
 	h.close46(t, "fe80::98")
 	c := h.start(t, "billing")
-	requireErrno(t, "connect to closed", c.connect(t, at("fe80::98%lo")), unix.EPERM)
+	requireErrno(t, "connect to closed", c.connect(t, at("fe80::98%lo")), unix.ECONNREFUSED)
 	counts := h.counts(t, func() { requireErrno(t, "connect", c.connect(t, at("fe80::99%lo")), 0) })
 	requireCount(t, counts, "bound_device", 1)
 	if greeting := c.do(t, request{Do: "read", Socket: "s"}).Text; greeting != "D" {
@@ -215,10 +215,10 @@ func TestClosedAddressesAreReplaced(t *testing.T) {
 	if err := h.probe.SetClosed(too); err == nil {
 		t.Error("more closed addresses than fit were accepted")
 	}
-	requireErrno(t, "connect after the refused change", c.connect(t, at(target4)), unix.EPERM)
+	requireErrno(t, "connect after the refused change", c.connect(t, at(target4)), unix.ECONNREFUSED)
 	must(t, h.probe.SetClosed([]ClosedDestination{closedTo(netip.MustParsePrefix(open4 + "/32"))}))
 	requireErrno(t, "connect to what was closed", c.connect(t, at(target4)), 0)
-	requireErrno(t, "connect to what is closed now", c.connect(t, at(open4)), unix.EPERM)
+	requireErrno(t, "connect to what is closed now", c.connect(t, at(open4)), unix.ECONNREFUSED)
 	must(t, h.probe.SetClosed(nil))
 	requireErrno(t, "connect", c.connect(t, at(open4)), 0)
 }

@@ -32,6 +32,8 @@ type Config struct {
 	Logger      *slog.Logger
 
 	types *btf.Cache // the kernel's types, if they have been read already
+	// olderKernel has the hooks refuse as they do where they cannot name an error.
+	olderKernel bool
 }
 
 // Probe is the loaded and attached kernel half. It is safe for concurrent use.
@@ -101,7 +103,7 @@ func Open(cfg Config) (*Probe, error) {
 	if cfg.types == nil {
 		cfg.types = btf.NewCache()
 	}
-	if err := p.open(cfg.types); err != nil {
+	if err := p.open(&cfg); err != nil {
 		return nil, errors.Join(err, p.abandon())
 	}
 	p.deadAgents.look()
@@ -117,9 +119,9 @@ func (p *Probe) abandon() error {
 	return p.Close()
 }
 
-func (p *Probe) open(types *btf.Cache) error {
+func (p *Probe) open(cfg *Config) error {
 	for _, step := range []func() error{
-		func() error { return p.load(types) }, p.mapShared, p.recogniseSelf, p.inherit,
+		func() error { return p.load(cfg) }, p.mapShared, p.recogniseSelf, p.inherit,
 		func() error { p.hookSet.hooks = p.hooks(); return p.hookSet.attach() },
 	} {
 		if err := step(); err != nil {
@@ -137,11 +139,16 @@ func (p *Probe) Replace() error { return p.pins.removeOtherVersions() }
 // load loads the objects. Maps are pinned by name, so that all objects, and the
 // agent after this one, have the same; the kernel's types, some megabytes, are read once
 // for all.
-func (p *Probe) load(types *btf.Cache) error {
-	options := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: p.pins.maps()}, Cache: types}
+func (p *Probe) load(cfg *Config) error {
+	options := &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: p.pins.maps()}, Cache: cfg.types}
 	connect, err := loadSpec(bpf.LoadConnect)
 	if err != nil {
 		return fmt.Errorf("read connect programs: %w", err)
+	}
+	if namesErrors() && !cfg.olderKernel {
+		if err := connect.Variables["names_errors"].Set(uint32(1)); err != nil {
+			return fmt.Errorf("set names_errors of the connect programs: %w", err)
+		}
 	}
 	handshake, err := loadSpec(bpf.LoadHandshake)
 	if err != nil {
@@ -171,12 +178,15 @@ func loadSpec(load func() (*ebpf.CollectionSpec, error)) (*ebpf.CollectionSpec, 
 		return nil, err
 	}
 	for name, m := range spec.Maps {
-		if !strings.HasPrefix(name, ".") {
+		if isShared(name) {
 			m.Pinning = ebpf.PinByName
 		}
 	}
 	return spec, nil
 }
+
+// isShared reports whether a map is more than an object's own constants.
+func isShared(name string) bool { return !strings.HasPrefix(name, ".") }
 
 func (p *Probe) mapShared() (err error) {
 	if p.epochs, err = p.process.Epochs.Memory(); err != nil {

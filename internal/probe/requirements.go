@@ -61,6 +61,12 @@ func checkHelpers() error {
 	return nil
 }
 
+// namesErrors reports whether a connect hook can say with which error it refuses; where
+// that cannot be told, the way of older kernels works.
+func namesErrors() bool {
+	return features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil
+}
+
 // checkCapabilities wants CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or
 // CAP_SYS_ADMIN, which stood for all of them before Linux 5.8 and still does.
 func checkCapabilities() error {

@@ -72,7 +72,7 @@ func TestTakeover(t *testing.T) {
 	links := h.pinnedLinks(t)
 
 	must(t, h.leave())
-	requireErrno(t, "connect to closed while no agent runs", c.connect(t, at(target4)), unix.EPERM)
+	requireErrno(t, "connect to closed while no agent runs", c.connect(t, at(target4)), unix.ECONNREFUSED)
 	candidate.do(t, request{Do: "hammer", Addr: at(target4), Number: 1})
 	bystander.do(t, request{Do: "hammer", Addr: at(target4), Number: 1})
 	for range 3 {
@@ -83,7 +83,7 @@ func TestTakeover(t *testing.T) {
 	h.run()
 	must(t, h.probe.beat())
 	refused := candidate.do(t, request{Do: "stop hammer"}).Counts
-	if n := refused[unix.EPERM.Error()]; n == 0 || len(refused) != 1 {
+	if n := refused[unix.ECONNREFUSED.Error()]; n == 0 || len(refused) != 1 {
 		t.Errorf("during the takeover a candidate's connects to a closed destination ended so: %v; want all refused", refused)
 	}
 	passed := bystander.do(t, request{Do: "stop hammer"}).Counts
@@ -129,7 +129,7 @@ func TestTakeoverKnowsPrefixes(t *testing.T) {
 	must(t, h.leave())
 	h.startAgent(t)
 	c := h.start(t, "billing")
-	requireErrno(t, "connect to closed", c.connect(t, at(target4)), unix.EPERM)
+	requireErrno(t, "connect to closed", c.connect(t, at(target4)), unix.ECONNREFUSED)
 	must(t, h.probe.SetClosed(nil))
 	requireErrno(t, "connect to what was closed", c.connect(t, at(target4)), 0)
 	narrowed.Ports[0].Prefixes = []netip.Prefix{netip.MustParsePrefix("10.97.0.0/24")}
@@ -155,7 +155,7 @@ func TestTakeoverWithTheSameConditions(t *testing.T) {
 		must(t, h.leave())
 	}
 	h.startAgent(t)
-	for c, want := range map[*process]string{candidate: unix.EPERM.Error(), bystander: "D"} {
+	for c, want := range map[*process]string{candidate: unix.ECONNREFUSED.Error(), bystander: "D"} {
 		got := c.do(t, request{Do: "stop hammer"}).Counts
 		if n := got[want]; n == 0 || len(got) != 1 {
 			t.Errorf("connects ended so: %v; want all %q", got, want)

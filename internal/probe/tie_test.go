@@ -100,7 +100,7 @@ func (t *tier) race(fd int, to netip.AddrPort, counts map[string]int) error {
 	for t.socket.Load() != 0 {
 		runtime.Gosched()
 	}
-	if err != nil && !errors.Is(err, unix.EINPROGRESS) && !errors.Is(err, unix.EPERM) {
+	if err != nil && !errors.Is(err, unix.EINPROGRESS) && !errors.Is(err, unix.ECONNREFUSED) {
 		return fmt.Errorf("connect a socket that is being tied: %w", err)
 	}
 	local, _ := endsOf(fd)

@@ -259,7 +259,7 @@ print(ask(s, "/first"))
 			}
 			seen := len(ledger.all())
 			output, err := w.run(python, "-c", direct, injector, source)
-			if err != nil || !strings.Contains(output, "failed PermissionError") {
+			if err != nil || !strings.Contains(output, "failed ConnectionRefusedError") {
 				t.Errorf("the direct connection ended as %q (%v), want it refused", output, err)
 			}
 			if len(ledger.all()) != seen {
