@@ -208,6 +208,7 @@ func (a *Agent) Run(ctx context.Context, reload <-chan os.Signal) error {
 // then those of our configuration: until we answer, the kernel goes by what the
 // former one knew, which is more than we can tell it yet.
 func (a *Agent) answer() error {
+	a.tellSources()
 	if err := a.here.announce(); err != nil {
 		return err
 	}
@@ -241,6 +242,15 @@ func (a *Agent) startKernel(ctx context.Context, parts *errgroup.Group) {
 func (a *Agent) routesChanged() {
 	if err := a.here.announce(); err != nil {
 		a.log.Warn("the kernel was not told of changed routes", "error", err)
+	}
+	a.tellSources()
+}
+
+// tellSources has getsockname answer on redirected sockets as it would without us. Where
+// that fails, nothing else does: programs are told a loopback address.
+func (a *Agent) tellSources() {
+	if err := a.here.tellSources(); err != nil {
+		a.log.Warn("programs may be told a wrong address of their own by getsockname", "error", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -109,6 +110,22 @@ func (n *namespace) announce() error {
 		}
 	}
 	return nil
+}
+
+// tellSources tells the kernel which addresses the namespace connects from. Call it when
+// routes may have changed.
+func (n *namespace) tellSources() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	sources := map[netip.Prefix]netip.Addr{}
+	for _, family := range n.announced {
+		more, err := sourceAddresses(family.Family)
+		if err != nil {
+			return err
+		}
+		maps.Copy(sources, more)
+	}
+	return n.probe.SetSourceAddresses(n.announced[0].NetNS, sources)
 }
 
 func (n *namespace) close() error {

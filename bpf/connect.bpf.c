@@ -16,6 +16,7 @@
 #include "maps/ports.h"
 #include "maps/readiness_by_netns.h"
 #include "maps/settings_now.h"
+#include "maps/source_addresses.h"
 #include "maps/verdicts.h"
 #include "maps/watched_prefixes.h"
 
@@ -387,5 +388,51 @@ int lanyard_getpeername6(struct bpf_sock_addr *ctx)
 		return ALLOW;
 	to.address = state->flow.original;
 	REWRITE6(ctx, to.word, state->flow.original_port);
+	return ALLOW;
+}
+
+/* From where the socket would have been connected. A program tells this to its peers, who
+ * cannot come to the loopback address that the kernel chose to reach the injector. One
+ * that the program bound itself is what the kernel says, and stays. */
+static __always_inline union words *source_of(const struct socket *state)
+{
+	struct source_key key = {
+		.prefixlen = SOURCE_NETNS_BITS + 128,
+		.netns = state->flow.netns,
+		.addr = state->flow.original,
+	};
+
+	return bpf_map_lookup_elem(&source_addresses, &key);
+}
+
+SEC("cgroup/getsockname4")
+int lanyard_getsockname4(struct bpf_sock_addr *ctx)
+{
+	struct socket *state = redirected(ctx);
+	union words *from;
+
+	if (!state || ctx->user_ip4 != LOOPBACK4)
+		return ALLOW;
+	from = source_of(state);
+	if (from)
+		ctx->user_ip4 = from->word[3];
+	return ALLOW;
+}
+
+SEC("cgroup/getsockname6")
+int lanyard_getsockname6(struct bpf_sock_addr *ctx)
+{
+	struct socket *state = redirected(ctx);
+	struct target own;
+	union words *from;
+
+	if (!state)
+		return ALLOW;
+	target6(&own, ctx);
+	if (own.to.word[3] != (own.family == AF_INET ? LOOPBACK4 : LOOPBACK6_LAST) || !is_loopback(&own))
+		return ALLOW;
+	from = source_of(state);
+	if (from)
+		REWRITE6(ctx, from->word, own.port);
 	return ALLOW;
 }

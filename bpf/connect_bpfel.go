@@ -247,6 +247,14 @@ const (
 	ConnectSocketMarkSOCKET_TIED      ConnectSocketMark = 32
 )
 
+type ConnectSourceKey struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Pad       uint32
+	Netns     uint64
+	Addr      ConnectAddress
+}
+
 type ConnectUnknownPolicy uint32
 
 const (
@@ -295,6 +303,7 @@ const (
 	ConnectMapReadinessByNetns     = "readiness_by_netns"
 	ConnectMapSettingsNow          = "settings_now"
 	ConnectMapSockets              = "sockets"
+	ConnectMapSourceAddresses      = "source_addresses"
 	ConnectMapUnits                = "units"
 	ConnectMapUsers                = "users"
 	ConnectMapVerdicts             = "verdicts"
@@ -303,6 +312,8 @@ const (
 	ConnectProgLanyardConnect6     = "lanyard_connect6"
 	ConnectProgLanyardGetpeername4 = "lanyard_getpeername4"
 	ConnectProgLanyardGetpeername6 = "lanyard_getpeername6"
+	ConnectProgLanyardGetsockname4 = "lanyard_getsockname4"
+	ConnectProgLanyardGetsockname6 = "lanyard_getsockname6"
 	ConnectVarNamesErrors          = "names_errors"
 )
 
@@ -352,6 +363,8 @@ type ConnectProgramSpecs struct {
 	LanyardConnect6     *ebpf.ProgramSpec `ebpf:"lanyard_connect6"`
 	LanyardGetpeername4 *ebpf.ProgramSpec `ebpf:"lanyard_getpeername4"`
 	LanyardGetpeername6 *ebpf.ProgramSpec `ebpf:"lanyard_getpeername6"`
+	LanyardGetsockname4 *ebpf.ProgramSpec `ebpf:"lanyard_getsockname4"`
+	LanyardGetsockname6 *ebpf.ProgramSpec `ebpf:"lanyard_getsockname6"`
 }
 
 // ConnectMapSpecs contains maps before they are loaded into the kernel.
@@ -377,6 +390,7 @@ type ConnectMapSpecs struct {
 	ReadinessByNetns *ebpf.MapSpec `ebpf:"readiness_by_netns"`
 	SettingsNow      *ebpf.MapSpec `ebpf:"settings_now"`
 	Sockets          *ebpf.MapSpec `ebpf:"sockets"`
+	SourceAddresses  *ebpf.MapSpec `ebpf:"source_addresses"`
 	Units            *ebpf.MapSpec `ebpf:"units"`
 	Users            *ebpf.MapSpec `ebpf:"users"`
 	Verdicts         *ebpf.MapSpec `ebpf:"verdicts"`
@@ -429,6 +443,7 @@ type ConnectMaps struct {
 	ReadinessByNetns *ebpf.Map `ebpf:"readiness_by_netns"`
 	SettingsNow      *ebpf.Map `ebpf:"settings_now"`
 	Sockets          *ebpf.Map `ebpf:"sockets"`
+	SourceAddresses  *ebpf.Map `ebpf:"source_addresses"`
 	Units            *ebpf.Map `ebpf:"units"`
 	Users            *ebpf.Map `ebpf:"users"`
 	Verdicts         *ebpf.Map `ebpf:"verdicts"`
@@ -456,6 +471,7 @@ func (m *ConnectMaps) Close() error {
 		m.ReadinessByNetns,
 		m.SettingsNow,
 		m.Sockets,
+		m.SourceAddresses,
 		m.Units,
 		m.Users,
 		m.Verdicts,
@@ -478,6 +494,8 @@ type ConnectPrograms struct {
 	LanyardConnect6     *ebpf.Program `ebpf:"lanyard_connect6"`
 	LanyardGetpeername4 *ebpf.Program `ebpf:"lanyard_getpeername4"`
 	LanyardGetpeername6 *ebpf.Program `ebpf:"lanyard_getpeername6"`
+	LanyardGetsockname4 *ebpf.Program `ebpf:"lanyard_getsockname4"`
+	LanyardGetsockname6 *ebpf.Program `ebpf:"lanyard_getsockname6"`
 }
 
 func (p *ConnectPrograms) Close() error {
@@ -486,6 +504,8 @@ func (p *ConnectPrograms) Close() error {
 		p.LanyardConnect6,
 		p.LanyardGetpeername4,
 		p.LanyardGetpeername6,
+		p.LanyardGetsockname4,
+		p.LanyardGetsockname6,
 	)
 }
 

@@ -120,6 +120,15 @@ struct prefix_key {
 	struct address addr;
 };
 
+/* prefixlen counts from pad: SOURCE_NETNS_BITS, then those of the address. */
+#define SOURCE_NETNS_BITS 96
+struct source_key {
+	__u32 prefixlen;
+	__u32 pad;
+	__u64 netns;
+	struct address addr;
+};
+
 enum unknown_policy {
 	UNKNOWN_PASSES = 0,
 	UNKNOWN_REFUSED_ELSEWHERE = 1, /* outside the agent's network namespace */

@@ -81,6 +81,7 @@ func TestLayoutIsTheKernels(t *testing.T) {
 		{connect, "ports", uint32(0), bpf.ConnectPortRule{}},
 		{connect, "readiness_by_netns", bpf.ConnectReadinessKey{}, bpf.ConnectReadiness{}},
 		{connect, "settings_now", uint32(0), bpf.ConnectSettings{}},
+		{connect, "source_addresses", bpf.ConnectSourceKey{}, bpf.ConnectAddress{}},
 		{connect, "sockets", int32(0), bpf.ConnectSocket{}},
 		{connect, "units", [nameSize]byte{}, uint64(0)},
 		{connect, "users", uint32(0), uint64(0)},

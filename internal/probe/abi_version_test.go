@@ -15,7 +15,7 @@ import (
 )
 
 // layoutOfVersion is the fingerprint of the maps that abiVersion stands for.
-const layoutOfVersion = "5c4222de7e4baa0e"
+const layoutOfVersion = "d52e9a83c5664200"
 
 // An agent takes over the maps that another version left under the same pin path.
 // If they are laid out in another way it could not start, or would misread them.

@@ -66,6 +66,8 @@ func (p *Probe) hooks() []hook {
 		{name: "exit", program: p.process.LanyardExit},
 		{name: "getpeername4", program: p.connect.LanyardGetpeername4, attach: ebpf.AttachCgroupInet4GetPeername, cgroup: true},
 		{name: "getpeername6", program: p.connect.LanyardGetpeername6, attach: ebpf.AttachCgroupInet6GetPeername, cgroup: true},
+		{name: "getsockname4", program: p.connect.LanyardGetsockname4, attach: ebpf.AttachCgroupInet4GetSockname, cgroup: true},
+		{name: "getsockname6", program: p.connect.LanyardGetsockname6, attach: ebpf.AttachCgroupInet6GetSockname, cgroup: true},
 		// Flows must reach accepted sockets before anything is redirected.
 		{name: sockopsHook, program: p.handshake.Sockops, attach: ebpf.AttachCGroupSockOps, cgroup: true},
 		{name: "setsockopt", program: p.handshake.Setsockopt, attach: ebpf.AttachCGroupSetsockopt, cgroup: true},

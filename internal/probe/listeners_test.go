@@ -70,6 +70,12 @@ func (h *host) listenOften(t *testing.T, loopback string, mark func(l syscall.Co
 func arrive(t *testing.T, c *process, to string, arrivals <-chan arrival) arrival {
 	t.Helper()
 	requireErrno(t, "connect", c.connect(t, to), 0)
+	return next(t, arrivals)
+}
+
+// next returns what arrived.
+func next(t *testing.T, arrivals <-chan arrival) arrival {
+	t.Helper()
 	select {
 	case a := <-arrivals:
 		return a

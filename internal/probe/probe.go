@@ -70,6 +70,7 @@ type Probe struct {
 	ownPorts    map[uint16]bool
 	prefixes    map[bpf.ConnectPrefixKey]bool
 	closed      map[bpf.ConnectPrefixKey]bpf.ConnectClosed
+	sources     map[bpf.ConnectSourceKey]bpf.ConnectAddress
 	portsInUse  map[uint16]uint32 // flags by port, as in the kernel
 	connections int
 	bits        identityBitmap
@@ -92,6 +93,7 @@ func Open(cfg Config) (*Probe, error) {
 		log: cfg.Logger, lines: logbudget.New(logbudget.Config{}), pins: pins,
 		ownPorts: map[uint16]bool{}, prefixes: map[bpf.ConnectPrefixKey]bool{},
 		closed: map[bpf.ConnectPrefixKey]bpf.ConnectClosed{}, portsInUse: map[uint16]uint32{},
+		sources:     map[bpf.ConnectSourceKey]bpf.ConnectAddress{},
 		connections: cfg.Connections, bits: identityBitmap{},
 		relearn: make(chan struct{}, 1), budgets: budgets{closed: map[uint32]uint64{}},
 	}

@@ -146,7 +146,7 @@ func (p *Probe) readTables() error {
 	if err := errors.Join(watched.Err(), closed.Err()); err != nil {
 		return fmt.Errorf("read prefixes: %w", err)
 	}
-	return nil
+	return p.readSources()
 }
 
 // readPorts reads the ports in batches: one by one they would cost 131,072 system
