@@ -146,6 +146,7 @@ static __always_inline void to_local_api(struct bpf_sock_addr *ctx, struct socke
 {
 	struct readiness_key where = {};
 	struct local_listeners *own;
+	__u32 at;
 
 	count(COUNT_LOCAL_API);
 	if (record_local(ctx, state, t, who, now) != RECORDED) {
@@ -160,7 +161,10 @@ static __always_inline void to_local_api(struct bpf_sock_addr *ctx, struct socke
 	if (!own)
 		return;
 	recall_identity(who, now->generation);
-	loopback_listener(listener, t->family, own->ports[listener_of(who, now) % LISTENERS]);
+	at = listener_of(who, now);
+	if (ctx->sk->src_port)
+		at = free_listener(ctx, SOCKET_LOCAL_API, t->family, at);
+	loopback_listener(listener, t->family, own->ports[at % LISTENERS]);
 	if (!(listener_mark(ctx, listener) & SOCKET_LOCAL_API))
 		listener->family = 0;
 }
@@ -238,6 +242,7 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx, struct socket *st
 	struct readiness_key where = {};
 	struct readiness *ready;
 	enum recorded recorded;
+	__u32 at;
 
 	/* Loopback cannot be reached from a socket tied to a device or VRF. A
 	 * link-local address means nothing without its device, which is not seen
@@ -255,7 +260,10 @@ static __always_inline int redirect(struct bpf_sock_addr *ctx, struct socket *st
 		count(COUNT_NO_ROUTE);
 		return ALLOW;
 	}
-	loopback_listener(listener, t->family, ready->ports[listener_of(who, now) % LISTENERS]);
+	at = listener_of(who, now);
+	if (ctx->sk->src_port)
+		at = free_listener(ctx, SOCKET_INJECTOR, t->family, at);
+	loopback_listener(listener, t->family, ready->ports[at % LISTENERS]);
 	if (!(listener_mark(ctx, listener) & SOCKET_INJECTOR)) {
 		return without_agent(ctx, state, t, who, now, listener, COUNT_NO_LISTENER);
 	}

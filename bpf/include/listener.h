@@ -9,6 +9,8 @@
 
 #include "include/address.h"
 #include "include/caller.h"
+#include "maps/local_by_netns.h"
+#include "maps/readiness_by_netns.h"
 #include "maps/settings_now.h"
 #include "maps/sockets.h"
 
@@ -86,6 +88,78 @@ static __always_inline __u32 listener_of(const struct caller *who, const struct 
 		return (who->identity - 1) % IDENTITY_LISTENERS;
 	where = cgroup_facts(bpf_get_current_task_btf(), now);
 	return listener_of_unknown(where ? where->party : 0, where ? where->certain : 0, who->uid, who->gid);
+}
+
+/* The ports of one kind of listeners. */
+static __always_inline __u32 *ports_of(enum socket_mark kind, const struct readiness_key *where)
+{
+	struct local_listeners *own;
+	struct readiness *ready;
+
+	if (kind == SOCKET_LOCAL_API) {
+		own = bpf_map_lookup_elem(&local_by_netns, where);
+		return own ? own->ports : 0;
+	}
+	ready = bpf_map_lookup_elem(&readiness_by_netns, where);
+	return ready ? ready->ports : 0;
+}
+
+/* Whether a socket has the four addresses already that this one would have if it were
+ * connected to a port of loopback. A global function, for its stack. */
+__attribute__((noinline)) __u32 is_taken(struct bpf_sock_addr *ctx, __u32 family, __u32 port)
+{
+	union words own = { .half = { 0, 0 } }, other = { .half = { 0, 0 } };
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk = ctx->sk;
+	__u32 size, taken;
+
+	if (!sk)
+		return 0;
+	if (family == AF_INET) {
+		own.word[3] = sk->src_ip4 ? sk->src_ip4 : LOOPBACK4;
+		other.word[3] = LOOPBACK4;
+	} else {
+		own.word[0] = sk->src_ip6[0];
+		own.word[1] = sk->src_ip6[1];
+		own.word[2] = sk->src_ip6[2];
+		own.word[3] = sk->src_ip6[3];
+		if (!own.half[0] && !own.half[1])
+			own.word[3] = LOOPBACK6_LAST;
+		other.word[3] = LOOPBACK6_LAST;
+	}
+	size = tuple_of(&tuple, family, &own, sk->src_port, &other, port);
+	sk = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	taken = sk->state != BPF_TCP_LISTEN;
+	bpf_sk_release(sk);
+	return taken;
+}
+
+/* How many listeners a stranger may come to: who holds source ports at many could keep
+ * those away who are sent there. */
+#define STRANGERS_CHOICE 2
+
+/* A listener, its own if possible, to which a socket can be connected from the port that
+ * it is bound to: a program may connect from one port to several servers, as long as
+ * their addresses differ. A global function, for its stack. */
+__attribute__((noinline)) __u32 free_listener(struct bpf_sock_addr *ctx, __u32 kind, __u32 family, __u32 own)
+{
+	struct readiness_key where = { .netns = bpf_get_netns_cookie(ctx), .family = family };
+	__u32 first = own < IDENTITY_LISTENERS ? 0 : IDENTITY_LISTENERS, i, at;
+	__u32 choice = first ? STRANGERS_CHOICE : IDENTITY_LISTENERS;
+	__u32 *ports = ports_of(kind, &where);
+
+	if (!ports)
+		return own;
+	for (i = 0; i < IDENTITY_LISTENERS; i++) {
+		if (i >= choice)
+			break;
+		at = first + (own + i) % IDENTITY_LISTENERS;
+		if (!is_taken(ctx, family, ports[at % LISTENERS]))
+			return at;
+	}
+	return own;
 }
 
 #endif
