@@ -431,16 +431,19 @@ SEC("cgroup/getsockname6")
 int lanyard_getsockname6(struct bpf_sock_addr *ctx)
 {
 	struct socket *state = redirected(ctx);
-	struct target own;
+	__u32 last = ctx->user_ip6[3];
 	union words *from;
 
-	if (!state)
+	if (!state || ctx->user_ip6[0] || ctx->user_ip6[1])
 		return ALLOW;
-	target6(&own, ctx);
-	if (own.to.word[3] != (own.family == AF_INET ? LOOPBACK4 : LOOPBACK6_LAST) || !is_loopback(&own))
+	if (ctx->user_ip6[2] ? ctx->user_ip6[2] != MAPPED_PREFIX || last != LOOPBACK4 : last != LOOPBACK6_LAST)
 		return ALLOW;
 	from = source_of(state);
-	if (from)
-		REWRITE6(ctx, from->word, own.port);
+	if (!from)
+		return ALLOW;
+	ctx->user_ip6[0] = from->word[0];
+	ctx->user_ip6[1] = from->word[1];
+	ctx->user_ip6[2] = from->word[2];
+	ctx->user_ip6[3] = from->word[3];
 	return ALLOW;
 }

@@ -56,10 +56,18 @@ func TestGetsocknameOfARedirectedSocket(t *testing.T) {
 			if local.Addr().String() != test.want {
 				t.Errorf("getsockname said %s, want %s", local.Addr(), test.want)
 			}
-			if flow := h.claim(t, test.family); flow.Client.Port() != local.Port() {
+			flow := h.claim(t, test.family)
+			if flow.Client.Port() != local.Port() {
 				t.Errorf("getsockname said port %d, and the connection comes from %v", local.Port(), flow.Client)
 			}
 		})
+	}
+	for _, address := range []string{target4, target6, "::ffff:" + target4} {
+		c.connect(t, at(address))
+		c.do(t, request{Do: "disconnect", Socket: "s"})
+		if local := unmapped(t, c.do(t, request{Do: "ends", Socket: "s"}).Local).Addr(); !local.IsUnspecified() {
+			t.Errorf("disconnected from %s, and getsockname said %s", address, local)
+		}
 	}
 	must(t, h.probe.SetSourceAddresses(h.cookie, nil))
 	if local := unmapped(t, c.connect(t, at(target4)).Local).Addr(); !local.IsLoopback() {
