@@ -11,6 +11,7 @@ var errUnsolicited = errors.New("the destination sent bytes that no request aske
 
 // serveResponses dials the upstream and serves its direction to its end.
 func (c *conn) serveResponses() {
+	defer c.passResetOn() // for which nobody waits
 	defer func() {
 		c.ending.Store(true)
 		c.kick()
