@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"sync"
 	"time"
@@ -24,9 +23,6 @@ import (
 	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/trustedpath"
 )
-
-// drainLimit is how long a stopping agent waits for requests on their way.
-const drainLimit = 30 * time.Second
 
 // Options are what an agent is made of beside its settings.
 type Options struct {
@@ -70,7 +66,9 @@ type Agent struct {
 }
 
 // New loads the configuration, and the kernel half, and makes every listener.
-// Nothing is redirected before Run. An error leaves nothing behind.
+// Nothing is redirected before Run. What can be found out without the kernel half comes
+// first. An error leaves the kernel as it was: nothing, or what a former agent left, with
+// the fail policy.
 func New(ctx context.Context, o Options) (*Agent, error) {
 	a := &Agent{
 		settings: o.Settings, log: o.Logger, recorder: o.Recorder,
@@ -78,14 +76,16 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	}
 	config, err := a.loadConfig()
 	if err != nil {
+		a.sayWhatHolds()
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	a.registry = registry.New(config.Policy)
 	for _, step := range []func() error{
 		a.openState,
+		func() error { return a.prepare(config) },
 		func() error { return a.openKernel(ctx) },
 		a.makeParts,
-		func() error { return a.prepare(config) },
+		func() error { a.putInForce(config); return nil },
 	} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, a.closeParts())
@@ -129,7 +129,7 @@ func (a *Agent) openKernel(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if a.here, err = listenHere(ctx, a.probe, a.log); err != nil {
+	if a.here, err = listenHere(ctx, a.probe, a.health, a.log); err != nil {
 		return err
 	}
 	if a.farEnds = openFarEnds(a.here.netns(), root); a.farEnds.err != nil {
@@ -201,7 +201,8 @@ func (a *Agent) Run(ctx context.Context, reload <-chan os.Signal) error {
 	}
 	err = errors.Join(err, a.drain(ctx, listeners))
 	stopWork()
-	return errors.Join(err, parts.Wait(), a.closeParts())
+	err = errors.Join(err, parts.Wait())
+	return errors.Join(err, a.closeParts())
 }
 
 // answer has connections redirected to us, first those that a former agent watched,
@@ -226,24 +227,15 @@ func (a *Agent) answer() error {
 func (a *Agent) startKernel(ctx context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { return a.probe.Run(ctx, a.attributor.Forget) })
 	parts.Go(func() error { a.watchHooks(ctx); return nil })
-	parts.Go(func() error { return watchRoutes(ctx, a.routesChanged) })
+	parts.Go(func() error { a.keepRoutes(ctx); return nil })
 	parts.Go(func() error { return a.warmUp(ctx) })
 	parts.Go(func() error { a.renewKeys(ctx); return nil })
 	if a.before != nil {
 		parts.Go(func() error { a.before.run(ctx); return nil })
 	}
-	for _, l := range a.here.listeners {
-		parts.Go(func() error { return a.injector.Serve(ctx, l) })
+	for place := range a.here.listeners {
+		parts.Go(func() error { a.here.serve(ctx, place, a.injector.Serve); return nil })
 	}
-}
-
-// routesChanged keeps the kernel's view of what leads somewhere up to date. Where
-// that fails, the former view holds until the next look.
-func (a *Agent) routesChanged() {
-	if err := a.here.announce(); err != nil {
-		a.log.Warn("the kernel was not told of changed routes", "error", err)
-	}
-	a.tellSources()
 }
 
 // tellSources has getsockname answer on redirected sockets as it would without us. Where
@@ -266,71 +258,6 @@ func (a *Agent) serveReloads(ctx, work context.Context, reload <-chan os.Signal)
 			a.reload()
 		}
 	}
-}
-
-// drain is the first half of a stop. The order matters: a connection that was
-// redirected before is still accepted and served.
-func (a *Agent) drain(ctx context.Context, listeners []*optional) error {
-	a.health.fail(partAgent, "stopping")
-	a.log.Info("stopping")
-	err := a.probe.StopRedirecting()
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
-	defer cancel()
-	a.awaitAccepted(limited)
-	if drainErr := a.injector.Shutdown(limited); drainErr != nil {
-		a.log.Warn("connections were cut off", "error", drainErr)
-	}
-	for _, l := range listeners {
-		err = errors.Join(err, l.shutdown(limited))
-	}
-	return err
-}
-
-// awaitAccepted waits until connections that were redirected already have been
-// accepted, a second at most.
-func (a *Agent) awaitAccepted(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if a.probe.Pending() == 0 {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// closeParts closes whatever was made.
-func (a *Agent) closeParts() error {
-	var errs []error
-	if a.resolver != nil {
-		a.resolver.Close()
-	}
-	if a.tokens != nil {
-		a.tokens.Close()
-	}
-	errs = append(errs, a.sources.closeDropped(nil))
-	if a.here != nil {
-		if err := a.here.close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			errs = append(errs, err)
-		}
-	}
-	errs = append(errs, a.before.close())
-	if a.farEnds != nil {
-		errs = append(errs, a.farEnds.close())
-	}
-	if a.attributor != nil {
-		errs = append(errs, a.attributor.Close())
-	}
-	if a.probe != nil {
-		errs = append(errs, a.probe.Close())
-	}
-	return errors.Join(errs...)
 }
 
 // closeKnown tells the kernel which addresses belong to destinations that fail

@@ -18,6 +18,12 @@ import (
 // off is what switches a listener off.
 const off = "off"
 
+// Where an agent keeps its pins, unless it is told otherwise.
+const (
+	DefaultInstance = "default"
+	DefaultBPFFS    = "/sys/fs/bpf"
+)
+
 // Settings are what the agent's process is told by its environment.
 type Settings struct {
 	Config       string        `env:"LANYARD_CONFIG" envDefault:"/etc/lanyard/agent.yaml"`
@@ -33,9 +39,9 @@ type Settings struct {
 	APIKey       string        `env:"MIM_API_KEY"`                           // "" for one that the agent makes itself; a secret
 	LogLevel     string        `env:"LANYARD_LOG_LEVEL" envDefault:"info"`
 	LogFormat    string        `env:"LANYARD_LOG_FORMAT" envDefault:"text"`
-	Cgroup       string        `env:"LANYARD_CGROUP"` // "" for every process
-	Instance     string        `env:"LANYARD_INSTANCE" envDefault:"default"`
-	BPFFS        string        `env:"LANYARD_BPFFS" envDefault:"/sys/fs/bpf"`
+	Cgroup       string        `env:"LANYARD_CGROUP"`                         // "" for every process
+	Instance     string        `env:"LANYARD_INSTANCE" envDefault:"default"`  // DefaultInstance
+	BPFFS        string        `env:"LANYARD_BPFFS" envDefault:"/sys/fs/bpf"` // DefaultBPFFS
 	// MIMOperatorBase is the operator protocol's reference name for OperatorBase.
 	MIMOperatorBase string `env:"MIM_OPERATOR_BASE"`
 }

@@ -15,6 +15,8 @@ const (
 	// partPins is what a crash of the agent would leave behind: hooks and maps that hold
 	// the fail policy, and that the next agent takes over. Nobody needs them before.
 	partPins = "pins"
+	// partEvents is how the agent hears of ends of processes.
+	partEvents = "process events"
 	// partDeadAgents is what agents that are dead have left beside this one: their hooks
 	// refuse what this one would let in.
 	partDeadAgents = "dead agents"
@@ -35,9 +37,14 @@ func (a *Agent) watchHooks(ctx context.Context) {
 			a.health.ok(partHooks)
 		}
 		if err := a.probe.Pins(); err != nil {
-			a.health.degrade(partPins, fmt.Sprintf("not pinned, so that a crash of the agent would leave closed destinations open: %v", err))
+			a.health.degrade(partPins, fmt.Sprintf("not pinned, so that an agent that ends, or crashes, would leave closed destinations open: %v", err))
 		} else {
 			a.health.ok(partPins)
+		}
+		if err := a.probe.Events(); err != nil {
+			a.health.degrade(partEvents, err.Error())
+		} else {
+			a.health.ok(partEvents)
 		}
 		if err := a.probe.DeadAgents(); err != nil {
 			a.health.degrade(partDeadAgents, err.Error())

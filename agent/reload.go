@@ -51,19 +51,20 @@ func isEmpty(policy *registry.Policy) bool {
 	return len(policy.Identities()) == 0 && len(policy.Destinations()) == 0
 }
 
-// prepare makes ready for the first configuration everything but the kernel, which
-// is told when we answer.
-func (a *Agent) prepare(config *Config) error {
+// prepare makes ready for the first configuration what needs no kernel half.
+func (a *Agent) prepare(config *Config) (err error) {
 	if err := probe.CheckWatch(config.Policy.Watch()); err != nil {
 		return err
 	}
-	sources, err := nextSources(nil, a.sourceSettings(config))
-	if err != nil {
-		return err
-	}
-	a.goLive(config, sources)
+	a.sources, err = nextSources(nil, a.sourceSettings(config))
+	return err
+}
+
+// putInForce puts the first configuration in force everywhere but in the kernel, which is
+// told when we answer.
+func (a *Agent) putInForce(config *Config) {
+	a.goLive(config, a.sources)
 	a.resolver.Keep(namesToKeep(config.Policy.Destinations()))
-	return nil
 }
 
 // apply puts a configuration in force; an error is that it is not. The kernel watches

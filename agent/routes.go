@@ -63,6 +63,39 @@ func leadsSomewhere(r *netlink.Route) bool {
 	return !to.IsLoopback() && !to.IsLinkLocalUnicast() && !to.IsMulticast()
 }
 
+// partRoutes is the part of health that hears of changed routes.
+const partRoutes = "routes"
+
+// keepRoutes keeps the kernel's view of what leads somewhere up to date until ctx ends.
+// Where it hears of no changes, it looks every few seconds.
+func (a *Agent) keepRoutes(ctx context.Context) {
+	for {
+		err := watchRoutes(ctx, a.routesChanged)
+		if err == nil {
+			a.health.ok(partRoutes)
+			return
+		}
+		if a.health.degrade(partRoutes, err.Error()) {
+			a.log.Warn("changes of routes are looked for, and not heard of", "error", err, "every", retryPause)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(retryPause):
+			a.routesChanged()
+		}
+	}
+}
+
+// routesChanged tells the kernel of changed routes. Where that fails, the former view
+// holds until the next look.
+func (a *Agent) routesChanged() {
+	if err := a.here.announce(); err != nil {
+		a.log.Warn("the kernel was not told of changed routes", "error", err)
+	}
+	a.tellSources()
+}
+
 // watchRoutes calls changed after the namespace's routes may have changed, until
 // ctx ends.
 func watchRoutes(ctx context.Context, changed func()) error {

@@ -24,12 +24,17 @@ const flushLimit = 5 * time.Second
 
 func newAgentCommand() *cobra.Command {
 	var settings agent.Settings
+	var uninstall, purge bool
 	command := &cobra.Command{
 		Use:   "agent",
 		Short: "Run the host agent",
 		Long: "Run the host agent: it recognises the processes that connect, and puts their identity's token on their\n" +
 			"requests. It needs root. SIGHUP makes it read its configuration anew; SIGTERM lets requests on their way\n" +
-			"finish and removes everything from the kernel.",
+			"finish. However it ends, its hooks stay in the kernel, so that an identity's requests to a destination with\n" +
+			"on_failure: closed are refused until the next agent answers. --uninstall removes them.",
+		Example: "  lanyard agent --config /etc/lanyard/agent.yaml\n" +
+			"  lanyard agent --uninstall          remove hooks and pins; keys and enrolments stay\n" +
+			"  lanyard agent --uninstall --purge  remove keys and enrolments, too",
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			// First of all, since SIGHUP ends a process that does not ask for it: one that
@@ -40,10 +45,18 @@ func newAgentCommand() *cobra.Command {
 			if err := readAgentSettings(command, &settings); err != nil {
 				return usageError{err}
 			}
+			if purge && !uninstall {
+				return usageError{errors.New("--purge removes keys and enrolments; write it with --uninstall")}
+			}
+			if uninstall {
+				return uninstallAgent(command.Context(), settings, purge, command.OutOrStdout())
+			}
 			return runAgent(command.Context(), settings, command.ErrOrStderr(), reload)
 		},
 	}
 	bindAgentSettings(command)
+	command.Flags().BoolVar(&uninstall, "uninstall", false, "remove hooks and pins of the instance, instead of running it; needs no configuration")
+	command.Flags().BoolVar(&purge, "purge", false, "with --uninstall: remove the agent's keys and enrolments from the state folder, too")
 	return command
 }
 

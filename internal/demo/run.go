@@ -111,10 +111,11 @@ func otherProgram() []string {
 // end stops everything in order and removes what was made.
 func (s *story) end() error {
 	var failures []error
-	for _, c := range []*child{s.agent, s.authority} {
-		if c != nil {
-			failures = append(failures, c.stop())
-		}
+	if s.agent != nil {
+		failures = append(failures, s.agent.stop(), s.uninstall())
+	}
+	if s.authority != nil {
+		failures = append(failures, s.authority.stop())
 	}
 	if s.api != nil {
 		failures = append(failures, s.api.Close())
@@ -124,4 +125,16 @@ func (s *story) end() error {
 		failures = append(failures, s.spans.Close())
 	}
 	return errors.Join(append(failures, s.stage.remove())...)
+}
+
+// uninstall removes what the agent leaves in the kernel when it ends.
+func (s *story) uninstall() error {
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.binary, "agent", "--uninstall")
+	cmd.Env, cmd.Dir = serviceEnvironment(s.agentSettings()), s.stage.folder
+	if output, err := runIn(s.stage.services, cmd); err != nil {
+		return fmt.Errorf("uninstall the agent: %w: %s", err, output)
+	}
+	return nil
 }

@@ -92,8 +92,8 @@ func (s *stage) findBPFFS() error {
 // path is a path in the stage's folder.
 func (s *stage) path(name string) string { return filepath.Join(s.folder, name) }
 
-// remove takes everything away again; what the agent should have removed itself
-// is an error, and removed all the same.
+// remove takes everything away again; what uninstalling the agent should have removed is
+// an error, and removed all the same.
 func (s *stage) remove() error {
 	return errors.Join(s.removePins(), s.removeCgroups(), s.unmount(), s.removeFolder())
 }
@@ -105,7 +105,7 @@ func (s *stage) removePins() error {
 	pins := filepath.Join(s.bpffs, "lanyard", s.instance)
 	var failure error
 	if _, err := os.Stat(pins); err == nil {
-		failure = fmt.Errorf("the agent left its pins behind in %s", pins)
+		failure = fmt.Errorf("uninstalling the agent left pins behind in %s", pins)
 	}
 	failure = errors.Join(failure, os.RemoveAll(pins))
 	_ = os.Remove(filepath.Dir(pins)) // stays where another agent has its pins

@@ -41,7 +41,7 @@ func OpenKey(configured, stateDir string) (key Key, path string, err error) {
 	if configured != "" {
 		return NewKey(configured), "", nil
 	}
-	path = filepath.Join(stateDir, keyFile)
+	path = KeyPath(stateDir)
 	text, err := privatefile.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		text = rand.Text()
@@ -69,3 +69,6 @@ func wayOut(err error) string {
 	}
 	return "; remove it to have a new one made"
 }
+
+// KeyPath is where the key that OpenKey makes is kept.
+func KeyPath(stateDir string) string { return filepath.Join(stateDir, keyFile) }

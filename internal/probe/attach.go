@@ -254,23 +254,6 @@ func attachNew(h hook, cgroup string) (link.Link, error) {
 	return link.AttachTracing(link.TracingOptions{Program: h.program})
 }
 
-// stopConnecting takes the connect hooks away for good.
-func (s *hookSet) stopConnecting() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stopping = true
-	var errs []error
-	for _, hook := range connectHooks {
-		for name, l := range s.attached {
-			if strings.HasPrefix(name, hook+"-") {
-				delete(s.attached, name)
-				errs = append(errs, l.Close())
-			}
-		}
-	}
-	return errors.Join(append(errs, s.removeOthers())...)
-}
-
 // close lets go of the links. Their pins, where there are any, keep them.
 func (s *hookSet) close() error {
 	s.mu.Lock()

@@ -101,7 +101,7 @@ func TestHooksOfADeadInstance(t *testing.T) {
 			h.run()
 			must(t, h.probe.beat())
 			h.watch(t, everyone(watched))
-			h.requireDead(t, "hooks of instance "+test.left+", whose agent is dead, refuse what they were told to: "+
+			h.requireDead(t, "hooks of instance "+test.left+", whose agent is stopped or dead, refuse what they were told to: "+
 				"start that agent again, or remove them with rm -r "+left)
 			if says := h.probe.DeadAgents().Error(); strings.Contains(says, "no pin") {
 				t.Errorf("hooks that are pinned are said not to be: %s", says)

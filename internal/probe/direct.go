@@ -18,7 +18,7 @@ import (
 // having been sent there by the hooks: with a reset, as if nobody listened, before it costs
 // user space anything. The hooks refuse the callers that they see by themselves; this is
 // for the others.
-// ports are those of the injector's listeners. It is an addition: without it such a
+// ports are those of the injector's listeners, and replace those that were named before. It is an addition: without it such a
 // connection is accepted, found to have no flow, and reset.
 func (p *Probe) TurnAway(ports map[Family]Ports) error {
 	runtime.LockOSThread()
@@ -41,7 +41,15 @@ func (p *Probe) TurnAway(ports map[Family]Ports) error {
 	if err != nil {
 		return fmt.Errorf("turn strangers away: attach to network namespace: %w", err)
 	}
-	p.direct = append(p.direct, l)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	former := p.direct[cookie]
+	p.direct[cookie] = l
+	if former != nil { // told of other ports
+		if err := former.Close(); err != nil {
+			return fmt.Errorf("turn strangers away: detach from network namespace: %w", err)
+		}
+	}
 	return nil
 }
 

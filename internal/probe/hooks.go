@@ -81,11 +81,6 @@ func (p *Probe) Hooks() error { return errorIn(&p.hookSet.wrong) }
 // a second ago. What Hooks says does not depend on it.
 func (p *Probe) Pins() error { return errorIn(&p.hookSet.unpinned) }
 
-// StopRedirecting is the first half of a clean stop: new connections go their own
-// way. Connections that were redirected are still known, and the ends of images
-// still seen, until Close.
-func (p *Probe) StopRedirecting() error { return p.hookSet.stopConnecting() }
-
 // check compares each link with what it is to be. What does not fit is let go,
 // so that attachAll makes it again.
 func (s *hookSet) check() []error {

@@ -31,7 +31,7 @@ func (n neighbour) String() string {
 	if !instanceName.MatchString(name) {
 		name, path = fmt.Sprintf("%q", name), fmt.Sprintf("%q", path)
 	}
-	return fmt.Sprintf("hooks of instance %s, whose agent is dead, refuse what they were told to: "+
+	return fmt.Sprintf("hooks of instance %s, whose agent is stopped or dead, refuse what they were told to: "+
 		"start that agent again, or remove them with rm -r %s", name, path)
 }
 

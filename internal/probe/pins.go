@@ -24,7 +24,7 @@ const abiVersion = 2
 type pinFolder struct {
 	bpffs     string   // mount point
 	instance  string   // <bpffs>/lanyard/<instance>
-	inherited bool     // a former agent left pins
+	inherited bool     // a former agent left pins of this layout
 	lock      *os.File // the instance's folder, also where it is no longer at its path
 }
 
@@ -42,18 +42,26 @@ func openPins(bpffs, instance string, log *slog.Logger) (*pinFolder, error) {
 	if err := p.makeInstance(); err != nil {
 		return nil, err
 	}
-	if err := p.acquirePatiently(); err != nil {
+	err := p.acquirePatiently()
+	if err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(p.instance)
-	if err != nil {
+	if p.inherited, err = isThere(p.version()); err != nil {
 		return nil, errors.Join(fmt.Errorf("open pins: %w", err), p.release())
 	}
-	p.inherited = len(entries) > 0
 	if err := p.makeVersion(); err != nil {
 		return nil, errors.Join(err, p.release())
 	}
 	return p, nil
+}
+
+// isThere reports whether something is at a path.
+func isThere(path string) (bool, error) {
+	_, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func (p *pinFolder) makeInstance() error {
@@ -102,7 +110,7 @@ func (p *pinFolder) isInPlace() bool {
 
 // removeIn removes what is in an open folder, wherever that is now.
 func removeIn(dir *os.File) error {
-	path := fmt.Sprintf("/proc/self/fd/%d", dir.Fd())
+	path := pathOfOpen(dir)
 	entries, err := os.ReadDir(path)
 	if errors.Is(err, os.ErrNotExist) { // it was removed
 		return nil
@@ -113,6 +121,9 @@ func removeIn(dir *os.File) error {
 	}
 	return errors.Join(errs...)
 }
+
+// pathOfOpen leads to an open folder, wherever that is now.
+func pathOfOpen(dir *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", dir.Fd()) }
 
 func (p *pinFolder) version() string {
 	return filepath.Join(p.instance, fmt.Sprintf("v%d", abiVersion))
@@ -209,22 +220,37 @@ func isLocked(instance string) (bool, error) {
 
 func (p *pinFolder) release() error { return p.lock.Close() }
 
-// remove deletes every pin of the instance, and the instance's folder. Another's
-// folder, which took the place of a removed one, is left alone.
-func (p *pinFolder) remove() error {
+// removeVersion deletes the pins of this layout, and the instance's folder if nothing
+// is left in it. Another's folder, which took the place of a removed one, is left alone.
+func (p *pinFolder) removeVersion() error {
+	if err := os.RemoveAll(filepath.Join(pathOfOpen(p.lock), filepath.Base(p.version()))); err != nil {
+		return fmt.Errorf("remove pins: %w", err)
+	}
+	return p.removeFolders()
+}
+
+// removeAll deletes every pin of the instance, of whatever layout, and its folder.
+func (p *pinFolder) removeAll() error {
 	if err := removeIn(p.lock); err != nil {
 		return fmt.Errorf("remove pins: %w", err)
 	}
+	return p.removeFolders()
+}
+
+// removeFolders removes the instance's folder, and that of all instances, where nothing
+// is in them.
+func (p *pinFolder) removeFolders() error {
 	if !p.isInPlace() {
 		return nil
 	}
-	if err := os.Remove(p.instance); err != nil {
-		return fmt.Errorf("remove pins: %w", err)
-	}
-	// Other instances may live beside this one.
-	if err := os.Remove(p.parent()); err != nil &&
-		!errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove pins: %w", err)
+	for _, folder := range []string{p.instance, p.parent()} {
+		err := os.Remove(folder)
+		if errors.Is(err, unix.ENOTEMPTY) { // another layout's pins, or another instance's
+			return nil
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove pins: %w", err)
+		}
 	}
 	return nil
 }

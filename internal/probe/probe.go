@@ -13,7 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/lanyardhq/lanyard/bpf"
 	"github.com/lanyardhq/lanyard/internal/logbudget"
@@ -52,8 +51,7 @@ type Probe struct {
 
 	hookSet    *hookSet
 	deadAgents *deadAgents
-	direct     []link.Link // what turns strangers away from listeners, one for each namespace
-	events     *ringbuf.Reader
+	events     events
 	epochs     *ebpf.Memory
 	heartbeat  *ebpf.Memory
 	budgets    budgets
@@ -67,6 +65,9 @@ type Probe struct {
 	mu          sync.Mutex // guards what the kernel has been told, below
 	watch       compiledWatch
 	settings    bpf.ConnectSettings
+	former      *bpf.ConnectSettings // what a former agent left, until Apply changes the tables that they speak of
+	direct      map[uint64]link.Link // what turns strangers away from listeners, by namespace
+	stopping    bool                 // nothing is announced any more
 	ownPorts    map[uint16]bool
 	prefixes    map[bpf.ConnectPrefixKey]bool
 	closed      map[bpf.ConnectPrefixKey]bpf.ConnectClosed
@@ -94,7 +95,7 @@ func Open(cfg Config) (*Probe, error) {
 		ownPorts: map[uint16]bool{}, prefixes: map[bpf.ConnectPrefixKey]bool{},
 		closed: map[bpf.ConnectPrefixKey]bpf.ConnectClosed{}, portsInUse: map[uint16]uint32{},
 		sources:     map[bpf.ConnectSourceKey]bpf.ConnectAddress{},
-		connections: cfg.Connections, bits: identityBitmap{},
+		connections: cfg.Connections, bits: identityBitmap{}, direct: map[uint64]link.Link{},
 		relearn: make(chan struct{}, 1), budgets: budgets{closed: map[uint32]uint64{}},
 	}
 	p.hookSet = &hookSet{
@@ -106,19 +107,10 @@ func Open(cfg Config) (*Probe, error) {
 		cfg.types = btf.NewCache()
 	}
 	if err := p.open(&cfg); err != nil {
-		return nil, errors.Join(err, p.abandon())
+		return nil, errors.Join(err, p.Abandon())
 	}
 	p.deadAgents.look()
 	return p, nil
-}
-
-// abandon ends a failed Open. What a former agent left goes on holding the fail
-// policy; without one, nothing may remain.
-func (p *Probe) abandon() error {
-	if p.pins.inherited {
-		return p.Leave()
-	}
-	return p.Close()
 }
 
 func (p *Probe) open(cfg *Config) error {
@@ -200,8 +192,8 @@ func (p *Probe) mapShared() (err error) {
 	if p.budgets.memory, err = p.connect.Budgets.Memory(); err != nil {
 		return fmt.Errorf("map budgets: %w", err)
 	}
-	if p.events, err = ringbuf.NewReader(p.process.Events); err != nil {
-		return fmt.Errorf("open event ring: %w", err)
+	if err = p.openEvents(); err != nil {
+		return err
 	}
 	if p.barrier, err = newBarrier(); err != nil {
 		return fmt.Errorf("make barrier: %w", err)
@@ -229,19 +221,32 @@ func (p *Probe) recogniseSelf() error {
 // namespace.
 func (p *Probe) Self() workload.Image { return p.self }
 
-// Close is the clean stop: hooks are detached and every pin is removed, so that
-// all connections go their own way again.
-func (p *Probe) Close() error {
-	return errors.Join(p.pins.remove(), p.Leave())
+// Inherited reports whether a former agent left hooks and pins, which this one has taken
+// over.
+func (p *Probe) Inherited() bool { return p.pins.inherited }
+
+// Abandon ends an agent that could not start. What a former one left goes on holding the
+// fail policy, as it was told to; without a former one, nothing remains.
+func (p *Probe) Abandon() error {
+	if !p.pins.inherited {
+		return p.Close()
+	}
+	return errors.Join(p.restoreSettings(), p.Leave())
 }
 
-// Leave lets go of the kernel half and leaves it in place, as a crash would:
-// without a heartbeat, the fail policy holds for candidates.
+// Close lets go of the kernel half and removes it: hooks and pins of this agent, so that
+// all connections go their own way. A clean stop is Leave.
+func (p *Probe) Close() error {
+	return errors.Join(p.pins.removeVersion(), p.Leave())
+}
+
+// Leave lets go of the kernel half and leaves it in place: with no listener and no
+// heartbeat, the fail policy holds for candidates.
 func (p *Probe) Leave() error {
-	var errs []error
-	if p.events != nil {
-		errs = append(errs, p.events.Close())
+	if p.heartbeat != nil {
+		writeWord(p.heartbeat, 0, 0)
 	}
+	errs := []error{p.closeEvents()}
 	for _, l := range p.direct {
 		errs = append(errs, l.Close())
 	}

@@ -41,8 +41,13 @@ type Readiness struct {
 }
 
 // Ready tells the hooks that the injector can be redirected to. All its listeners must
-// have been marked.
+// have been marked. After StopRedirecting nobody is told any more.
 func (p *Probe) Ready(l Readiness) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopping {
+		return nil
+	}
 	value := bpf.ConnectReadiness{Ports: l.Ports.words()}
 	if l.Routable {
 		value.Routable = 1
@@ -85,6 +90,33 @@ func (p *Probe) LocalUnready(netns uint64, family Family) error {
 	return nil
 }
 
+// StopRedirecting is the first half of a clean stop: from one connect() to the next, the
+// fail policy holds instead of a redirect, for whoever would have been redirected. Hooks
+// and tables stay. When it returns, no program sends anybody to a listener any more;
+// connections that were redirected before are still known, and the ends of images still
+// seen, until Leave.
+func (p *Probe) StopRedirecting() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopping = true
+	if err := clear[bpf.ConnectReadinessKey, bpf.ConnectReadiness](p.connect.ReadinessByNetns); err != nil {
+		return fmt.Errorf("stop redirecting: %w", err)
+	}
+	return p.waitForPrograms()
+}
+
+// restoreSettings makes what the kernel goes by as a former agent left it, where the
+// tables that it speaks of are that one's still.
+func (p *Probe) restoreSettings() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.former == nil {
+		return nil
+	}
+	p.settings = *p.former
+	return p.putSettings()
+}
+
 // inherit makes what a former agent left in the maps fit for this one: its
 // listeners are gone, and the connections that waited for them; who the agent is
 // has changed; what it watched stays in force, with the fail policy, until Apply.
@@ -109,6 +141,8 @@ func (p *Probe) inherit() error {
 	if err := p.connect.SettingsNow.Lookup(uint32(0), &p.settings); err != nil {
 		return fmt.Errorf("read settings: %w", err)
 	}
+	former := p.settings
+	p.former = &former
 	p.settings.AgentTgid = p.self.PID
 	p.settings.AgentImage = bpf.ConnectImage{StartTime: p.self.StartTime, ExecId: p.self.ExecID}
 	p.settings.HomeNetns = p.home

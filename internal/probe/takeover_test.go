@@ -250,25 +250,6 @@ func TestCloseLeavesNothing(t *testing.T) {
 	h.startAgent(t) // for the cleanup
 }
 
-func TestStopRedirecting(t *testing.T) {
-	h := newHost(t)
-	h.serve(t, at(target4), "D")
-	c := h.start(t, "billing")
-	waiting := c.connect(t, at(target4))
-	must(t, h.probe.StopRedirecting())
-	must(t, h.probe.StopRedirecting())
-	second := h.start(t, "billing")
-	counts := h.counts(t, func() { requireErrno(t, "connect", second.connect(t, at(target4)), 0) })
-	requireCount(t, counts, "watched", 0)
-	flow := h.claim(t, unix.AF_INET)
-	if flow.Client != unmapped(t, waiting.Local) {
-		t.Errorf("flow is of %v, want %s", flow.Client, waiting.Local)
-	}
-	epoch := h.probe.Epoch(c.pid())
-	c.end(t)
-	h.requireEnded(t, flow.Image, epoch)
-}
-
 // A program that somebody attached for himself alone keeps ours away.
 func TestFailedOpenLeavesNothing(t *testing.T) {
 	h := newBareHost(t)
@@ -283,13 +264,15 @@ func TestFailedOpenLeavesNothing(t *testing.T) {
 	defer folder.Close()
 	alone := link.RawAttachProgramOptions{Target: int(folder.Fd()), Program: program, Attach: ebpf.AttachCGroupInet6Connect}
 	must(t, link.RawAttachProgram(alone))
+	otherPin := pinOtherLayout(t, h.config)
 	_, err = openAgent(h.config, here)
 	if err == nil || !strings.Contains(err.Error(), "connect6") {
 		t.Errorf("open: %v, want an error that names connect6", err)
 	}
-	if pins := lab.Pins(t, h.config.BPFFS); len(pins) != 0 {
-		t.Errorf("pins remain: %v", pins)
+	if pins := lab.Pins(t, h.config.BPFFS); !slices.Equal(pins, []string{otherPin}) {
+		t.Errorf("pins are %v, want the other layout's alone", pins)
 	}
+	must(t, os.RemoveAll(filepath.Join(h.config.BPFFS, "lanyard")))
 	must(t, link.RawDetachProgram(link.RawDetachProgramOptions{
 		Target: int(folder.Fd()), Program: program, Attach: ebpf.AttachCGroupInet6Connect,
 	}))
@@ -312,12 +295,7 @@ func TestFailedOpenLeavesNothing(t *testing.T) {
 // Pins of another version of the layout go once the new hooks are attached.
 func TestPinsOfAnotherVersionAreRemoved(t *testing.T) {
 	h := newBareHost(t)
-	old := filepath.Join(h.config.BPFFS, "lanyard", h.config.Instance, "v0")
-	must(t, os.MkdirAll(old, 0o755))
-	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1})
-	must(t, err)
-	defer m.Close()
-	must(t, m.Pin(filepath.Join(old, "flows")))
+	old := filepath.Dir(filepath.Dir(filepath.Join(h.config.BPFFS, pinOtherLayout(t, h.config))))
 	h.startAgent(t)
 	if _, err := os.Stat(old); err != nil {
 		t.Errorf("the other version's pins, which hold its fail policy, are gone before this one answers: %v", err)
@@ -344,4 +322,17 @@ func TestInstanceNames(t *testing.T) {
 			t.Errorf("instance %q: %v", name, err)
 		}
 	}
+}
+
+// pinOtherLayout pins a map as an agent with another layout did, and returns where, below
+// the BPF file system.
+func pinOtherLayout(t *testing.T, config Config) string {
+	t.Helper()
+	pin := filepath.Join("lanyard", config.Instance, "v0", "maps", "flows")
+	must(t, os.MkdirAll(filepath.Join(config.BPFFS, filepath.Dir(pin)), 0o755))
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	must(t, err)
+	defer m.Close()
+	must(t, m.Pin(filepath.Join(config.BPFFS, pin)))
+	return pin
 }

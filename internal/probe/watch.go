@@ -3,6 +3,7 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 
@@ -35,14 +36,18 @@ func (p *Probe) Apply(w workload.Watch, live func()) error {
 	if err != nil {
 		return err
 	}
+	before := p.settings
 	if !same {
-		if err := p.makeAllCandidates(next.unchanged(p.watch)); err != nil {
-			return err
-		}
+		err = p.makeAllCandidates(next.unchanged(p.watch))
 	}
-	if err := p.widen(next); err != nil {
-		return err
+	if err == nil {
+		err = p.widen(next)
 	}
+	if err != nil { // the tables of conditions are as they were, and so are their settings
+		p.settings = before
+		return errors.Join(err, p.putSettings())
+	}
+	p.former = nil
 	live()
 	return p.settle(next, same)
 }

@@ -90,7 +90,7 @@ func newHost(t *testing.T, sysctls map[string]string) *world {
 	if err := build(); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{folder: t.TempDir(), net: lab.NewNetNS(t), bpffs: lab.NewBPFFS(t)}
+	w := &world{folder: t.TempDir(), net: lab.NewNetNS(t), bpffs: lab.NewAgentBPFFS(t)}
 	w.net.AddLocal(t, "10.98.0.2/32", "fd98::2/128", ledgerV4.Addr().String()+"/32", ledgerV6.Addr().String()+"/128")
 	dns := lab.StartDNS(t, w.net, netip.MustParseAddr("127.0.0.1"))
 	dns.Set(ledgerHost, ledgerV4.Addr(), ledgerV6.Addr())

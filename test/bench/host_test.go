@@ -138,7 +138,7 @@ destinations:
     identities: [billing]
 `)
 	h.agent = h.start("agent", h.hops, []string{h.path("lanyard"), "agent", "--config", config, "--cgroup", h.watched.Path},
-		"LANYARD_BPFFS="+lab.NewBPFFS(h.b), "LANYARD_INSTANCE=bench", "LANYARD_STATE_DIR="+h.path("agent"),
+		"LANYARD_BPFFS="+lab.NewAgentBPFFS(h.b), "LANYARD_INSTANCE=bench", "LANYARD_STATE_DIR="+h.path("agent"),
 		"LANYARD_LOCAL_SOCKET="+h.path("agent.sock"), "LANYARD_AUTHORITY_URL="+authorityURL)
 	h.hop["P"] = h.agent
 	h.awaitOK(h.agent, healthURL+"/readyz")

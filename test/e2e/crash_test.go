@@ -50,7 +50,7 @@ func TestAgentKilled(t *testing.T) {
 	w.stopAgent()
 	held.RequireGone(t) // those of the agent that was killed, too
 	if output, err := w.curl(ledgerURL); exitCode(err) != 22 {
-		t.Errorf("after a clean stop curl ended with %v, want the ledger's own refusal (22):\n%s", err, output)
+		t.Errorf("after the agent was uninstalled curl ended with %v, want the ledger's own refusal (22):\n%s", err, output)
 	}
 }
 
@@ -78,7 +78,7 @@ except ConnectionError as e:
 	if output := held.Output(); !strings.Contains(output, "after Connection") && !strings.Contains(output, "after ''") {
 		t.Errorf("the connection went on as %q, want its end", output)
 	}
-	w.startAgent(w.config(pythonConfig(t))) // takes over what was left, and cleans it up
+	w.startAgent(w.config(pythonConfig(t))) // takes over what was left
 }
 
 // TestAgentKilledUnderLoad kills the agent while several programs make requests, and
@@ -134,7 +134,7 @@ func (w *world) waitForMore(programs ...string) {
 	}
 }
 
-func TestStoppedAgentLeavesNothing(t *testing.T) {
+func TestUninstalledAgentLeavesNothing(t *testing.T) {
 	w, _ := startCurlWorld(t)
 	w.wantIn(ledgerURL)
 	w.stopAgent()

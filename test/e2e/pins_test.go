@@ -104,7 +104,7 @@ func TestHooksOfADeadInstance(t *testing.T) {
 	left := filepath.Join(w.pinFolder(), w.instance)
 	w.instance = "another"
 	w.startAgent(w.config(curlConfig))
-	const says = "hooks of instance e2e, whose agent is dead, refuse what they were told to: start that agent again, or remove them with rm -r "
+	const says = "hooks of instance e2e, whose agent is stopped or dead, refuse what they were told to: start that agent again, or remove them with rm -r "
 	w.wantReadiness("ok\ndegraded: dead agents: " + says + left + "\n")
 	w.agent.waitForLog(t, says+left)
 	if output, err := w.curl(ledgerURL); exitCode(err) != 7 {

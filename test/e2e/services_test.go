@@ -65,8 +65,23 @@ func (w *world) agentCommand(config string) *exec.Cmd {
 	return cmd
 }
 
+// uninstall removes what agents left in the kernel, and returns what the command said.
+func (w *world) uninstall(more ...string) string {
+	w.t.Helper()
+	output, err := w.uninstallCommand(more...)
+	if err != nil {
+		w.t.Errorf("uninstall: %v\n%s", err, output)
+	}
+	return output
+}
+
+func (w *world) uninstallCommand(more ...string) (output string, err error) {
+	cmd := exec.Command(lanyard(w.t), append([]string{"agent", "--uninstall"}, more...)...)
+	cmd.Env = w.serviceEnv("LANYARD_BPFFS="+w.bpffs, "LANYARD_INSTANCE="+w.instance, "LANYARD_STATE_DIR="+w.path("agent"))
+	return lab.Place{Cgroup: w.services, Net: w.net, Files: w.files}.Output(cmd)
+}
+
 // startAgent starts the agent, or starts it again, and waits until it is ready.
-// When it is stopped, nothing of it may remain in the kernel.
 func (w *world) startAgent(config string) {
 	w.t.Helper()
 	cmd := w.agentCommand(config)
@@ -82,7 +97,7 @@ func (w *world) refuseAgent(config string) (status int, output string) {
 	return exitCode(err), output
 }
 
-// stopAgent stops the agent and checks that it left nothing behind.
+// stopAgent stops the agent, uninstalls it, and checks that nothing is left behind.
 func (w *world) stopAgent() {
 	w.t.Helper()
 	held := lab.HeldBPF(w.t, w.agent.Cmd.Process.Pid)
@@ -90,9 +105,10 @@ func (w *world) stopAgent() {
 		w.t.Errorf("the agent holds the BPF objects %+v, want programs and links", held)
 	}
 	w.agent.stop(w.t)
+	w.uninstall()
 	held.RequireGone(w.t)
 	if pins := lab.Pins(w.t, w.bpffs); len(pins) > 0 {
-		w.t.Errorf("the agent left pins behind: %s", strings.Join(pins, ", "))
+		w.t.Errorf("the agent and its uninstallation left pins behind: %s", strings.Join(pins, ", "))
 	}
 }
 

@@ -62,7 +62,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	lab.RequireRoot(t)
-	w := &world{t: t, folder: t.TempDir(), net: lab.NewNetNS(t), bpffs: lab.NewBPFFS(t), instance: "e2e"}
+	w := &world{t: t, folder: t.TempDir(), net: lab.NewNetNS(t), bpffs: lab.NewAgentBPFFS(t), instance: "e2e"}
 	w.net.AddLocal(t, localV4, localV6, ledgerV4.String()+"/32", ledgerV6.String()+"/128", otherV4.String()+"/32")
 	w.dns = lab.StartDNS(t, w.net, nameAddr)
 	w.dns.Set(ledgerHost, ledgerV4, ledgerV6)

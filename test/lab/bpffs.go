@@ -35,6 +35,19 @@ func NewBPFFS(t testing.TB) string {
 	return path
 }
 
+// NewAgentBPFFS is NewBPFFS for tests of the whole agent, which leaves its pins when it
+// ends. At the end of the test they are removed as an operator would without its binary.
+func NewAgentBPFFS(t testing.TB) string {
+	t.Helper()
+	path := NewBPFFS(t)
+	t.Cleanup(func() {
+		if err := os.RemoveAll(filepath.Join(path, "lanyard")); err != nil {
+			t.Errorf("remove pins: %v", err)
+		}
+	})
+	return path
+}
+
 // ownPins are what some kernels put into every BPF file system themselves
 // (CONFIG_BPF_PRELOAD).
 var ownPins = []string{"maps.debug", "progs.debug"}
