@@ -22,6 +22,7 @@ import (
 	"github.com/lanyardhq/lanyard/internal/telemetry"
 	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/trustedpath"
+	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
 // Options are what an agent is made of beside its settings.
@@ -56,6 +57,9 @@ type Agent struct {
 	key        *apiKey
 	openFiles  uint64 // how many this process may have
 
+	cgroup2    string                          // mount point of the cgroup2 hierarchy, "" where none can be seen whole
+	unknowable map[workload.SelectorKind]error // what cannot be known of processes here, and why
+
 	connections int // that the injector may hold
 
 	closing   sync.Mutex // held to compute what the kernel closes and to tell it: the later wins
@@ -79,6 +83,11 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 		a.sayWhatHolds()
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
+	a.lookAround()
+	if err := checkFacts(config.Policy, a.unknowable); err != nil {
+		a.sayWhatHolds()
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	a.registry = registry.New(config.Policy)
 	for _, step := range []func() error{
 		a.openState,
@@ -94,6 +103,13 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 	return a, nil
 }
 
+// lookAround finds out what can be known of processes where the agent runs.
+func (a *Agent) lookAround() {
+	root, err := probe.CgroupRootFor(a.settings.Cgroup)
+	a.cgroup2 = root
+	a.unknowable = unknowable(attribution.Look("/proc", root, err))
+}
+
 func (a *Agent) openState() error {
 	if err := trustedpath.MakeFolder(a.settings.StateDir); err != nil {
 		return fmt.Errorf("make state folder: %w; name another with LANYARD_STATE_DIR", err)
@@ -104,13 +120,11 @@ func (a *Agent) openState() error {
 }
 
 func (a *Agent) openKernel(ctx context.Context) (err error) {
-	root, err := probe.CgroupRoot()
-	if err != nil && a.settings.Cgroup == "" {
-		return err
-	}
 	cgroup := a.settings.Cgroup
 	if cgroup == "" {
-		cgroup = root
+		if cgroup, err = probe.CgroupRoot(); err != nil {
+			return err
+		}
 	}
 	if a.connections, err = a.connectionLimit(); err != nil {
 		return err
@@ -122,8 +136,11 @@ func (a *Agent) openKernel(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := a.probe.Outlives(); err != nil {
+		a.log.Warn("the fail policy may end with this container", "reason", err)
+	}
 	a.attributor, err = attribution.New(attribution.Config{
-		ReaderConfig: readerConfig(root),
+		ReaderConfig: readerConfig(a.cgroup2),
 		Liveness:     a.probe,
 	})
 	if err != nil {
@@ -132,7 +149,7 @@ func (a *Agent) openKernel(ctx context.Context) (err error) {
 	if a.here, err = listenHere(ctx, a.probe, a.health, a.log); err != nil {
 		return err
 	}
-	if a.farEnds = openFarEnds(a.here.netns(), root); a.farEnds.err != nil {
+	if a.farEnds = openFarEnds(a.here.netns(), a.cgroup2); a.farEnds.err != nil {
 		a.log.Warn("destinations that say who serves them get no token", "error", a.farEnds.err)
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/lanyardhq/lanyard/internal/probe"
 )
 
 const (
@@ -36,25 +38,34 @@ func (a *Agent) watchHooks(ctx context.Context) {
 		} else {
 			a.health.ok(partHooks)
 		}
-		if err := a.probe.Pins(); err != nil {
-			a.health.degrade(partPins, fmt.Sprintf("not pinned, so that an agent that ends, or crashes, would leave closed destinations open: %v", err))
-		} else {
-			a.health.ok(partPins)
-		}
-		if err := a.probe.Events(); err != nil {
-			a.health.degrade(partEvents, err.Error())
-		} else {
-			a.health.ok(partEvents)
-		}
-		if err := a.probe.DeadAgents(); err != nil {
-			a.health.degrade(partDeadAgents, err.Error())
-		} else {
-			a.health.ok(partDeadAgents)
-		}
+		a.tell(partPins, whyUnpinned(a.probe))
+		a.tell(partEvents, a.probe.Events())
+		a.tell(partDeadAgents, a.probe.DeadAgents())
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+// tell keeps health informed of a part that the data path does without.
+func (a *Agent) tell(part string, wrong error) {
+	if wrong != nil {
+		a.health.degrade(part, wrong.Error())
+		return
+	}
+	a.health.ok(part)
+}
+
+// whyUnpinned says why the end of the agent, however it ends, would leave closed
+// destinations open; nil if it would not.
+func whyUnpinned(p *probe.Probe) error {
+	if err := p.Pins(); err != nil {
+		return fmt.Errorf("not pinned, so that the end of the agent would leave closed destinations open: %w", err)
+	}
+	if err := p.Outlives(); err != nil {
+		return fmt.Errorf("the end of the agent's container may leave closed destinations open: %w", err)
+	}
+	return nil
 }

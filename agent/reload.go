@@ -28,6 +28,9 @@ func (a *Agent) reload() {
 		err = a.refuseEmptied(config)
 	}
 	if err == nil {
+		err = checkFacts(config.Policy, a.unknowable)
+	}
+	if err == nil {
 		err = a.apply(config)
 	}
 	if err != nil {

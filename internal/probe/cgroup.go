@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -36,10 +37,37 @@ func CgroupRoot() (string, error) {
 	if err := unix.Stat("/proc/self/ns/cgroup", &ns); err == nil && ns.Ino != initCgroupNS {
 		return "", errors.New("find cgroup2 root: this process is in a cgroup namespace of its own and " +
 			"would see its own cgroup only; start the container with --cgroupns=host, or mount the host's " +
-			"/sys/fs/cgroup and name it with --cgroup")
+			"/sys/fs/cgroup at another place and name that with --cgroup")
 	}
 	return root, nil
 }
+
+// CgroupRootFor is CgroupRoot where the agent is told to attach to a cgroup: where this
+// process sees no whole hierarchy of its own, that cgroup may be in one that is, as the
+// host's is that was mounted into a container. cgroup may be "".
+func CgroupRootFor(cgroup string) (string, error) {
+	root, err := CgroupRoot()
+	if err == nil || cgroup == "" {
+		return root, err
+	}
+	for folder := filepath.Clean(cgroup); ; folder = filepath.Dir(folder) {
+		c, openErr := openCgroup(folder)
+		if openErr != nil {
+			return "", err // above the mount point, or none at all
+		}
+		id := c.id
+		c.close()
+		if id == rootCgroupID {
+			return folder, nil
+		}
+		if folder == "/" {
+			return "", err
+		}
+	}
+}
+
+// rootCgroupID is the id of the root of a hierarchy: kernfs numbers from 1 on.
+const rootCgroupID = 1
 
 func cgroupRootIn(mountinfo io.Reader) (string, error) {
 	var partial string

@@ -212,7 +212,7 @@ func (p *Probe) recogniseSelf() error {
 	self := answer.Self
 	p.self = workload.Image{PID: self.Tgid, StartTime: self.Image.StartTime, ExecID: self.Image.ExecId}
 	p.hookSet.own = answer.Cgroup
-	p.cgroupRoot, _ = CgroupRoot() // without it, conditions on a cgroup are user space's to judge
+	p.cgroupRoot, _ = CgroupRootFor(p.hookSet.cgroup) // without it, conditions on a cgroup are user space's to judge
 	p.home, err = netnsHere()
 	return err
 }

@@ -72,7 +72,7 @@ func TestPinsCannotBeMade(t *testing.T) {
 	lab.Eventually(t, waitLimit, func() error { // the agent may make it again first
 		return errors.Join(os.RemoveAll(w.pinFolder()), os.Symlink("nowhere", w.pinFolder()))
 	})
-	w.wantReadiness("ok\ndegraded: pins: not pinned, so that a crash")
+	w.wantReadiness("ok\ndegraded: pins: not pinned, so that the end of the agent")
 	if up := w.metric("lanyard_hooks_up"); up != 1 {
 		t.Errorf("lanyard_hooks_up is %d, want 1: the hooks see", up)
 	}
