@@ -19,6 +19,7 @@ import (
 	"github.com/lanyardhq/lanyard/internal/probe"
 	"github.com/lanyardhq/lanyard/internal/registry"
 	"github.com/lanyardhq/lanyard/internal/resolver"
+	"github.com/lanyardhq/lanyard/internal/sdnotify"
 	"github.com/lanyardhq/lanyard/internal/telemetry"
 	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/trustedpath"
@@ -30,6 +31,7 @@ type Options struct {
 	Settings Settings
 	Logger   *slog.Logger
 	Recorder *telemetry.Recorder
+	Manager  *sdnotify.Notifier // nil where no service manager wants to know
 }
 
 // ErrConfig says that the configuration file is wrong or cannot be read.
@@ -41,6 +43,7 @@ type Agent struct {
 	settings Settings
 	log      *slog.Logger
 	recorder *telemetry.Recorder
+	manager  *sdnotify.Notifier
 	accounts attribution.HostAccounts
 	health   *health
 
@@ -75,7 +78,7 @@ type Agent struct {
 // the fail policy.
 func New(ctx context.Context, o Options) (*Agent, error) {
 	a := &Agent{
-		settings: o.Settings, log: o.Logger, recorder: o.Recorder,
+		settings: o.Settings, log: o.Logger, recorder: o.Recorder, manager: o.Manager,
 		health: newHealth(),
 	}
 	config, err := a.loadConfig()
@@ -212,6 +215,7 @@ func (a *Agent) Run(ctx context.Context, reload <-chan os.Signal) error {
 	if err == nil {
 		a.health.ok(partAgent)
 		a.before.want()
+		a.report(a.manager.Ready(a.inForce()))
 		a.log.Info("ready", "identities", len(a.registry.Current().Identities()),
 			"destinations", len(a.registry.Current().Destinations()), "pins", a.probe.PinFolder())
 		a.serveReloads(ctx, work, reload)
@@ -246,6 +250,7 @@ func (a *Agent) startKernel(ctx context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { a.watchHooks(ctx); return nil })
 	parts.Go(func() error { a.keepRoutes(ctx); return nil })
 	parts.Go(func() error { return a.warmUp(ctx) })
+	parts.Go(func() error { a.report(a.manager.KeepAlive(ctx, a.probe.Beats)); return nil })
 	parts.Go(func() error { a.renewKeys(ctx); return nil })
 	if a.before != nil {
 		parts.Go(func() error { a.before.run(ctx); return nil })

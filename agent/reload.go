@@ -23,21 +23,42 @@ const warmUpFlights = 4
 // reload reads the configuration anew and applies it whole, or says why not and
 // leaves everything as it is.
 func (a *Agent) reload() {
-	config, err := a.loadConfig()
-	if err == nil {
-		err = a.refuseEmptied(config)
-	}
-	if err == nil {
-		err = checkFacts(config.Policy, a.unknowable)
-	}
-	if err == nil {
-		err = a.apply(config)
-	}
-	if err != nil {
+	a.report(a.manager.Reloading())
+	status := "the last configuration was refused; in force: "
+	if err := a.loadAndApply(); err != nil {
 		a.log.Error("configuration not reloaded; the former one stays in force", "error", err)
-		return
+	} else {
+		a.log.Info("configuration reloaded")
+		status = ""
 	}
-	a.log.Info("configuration reloaded")
+	a.report(a.manager.Ready(status + a.inForce()))
+}
+
+func (a *Agent) loadAndApply() error {
+	config, err := a.loadConfig()
+	if err != nil {
+		return err
+	}
+	if err := a.refuseEmptied(config); err != nil {
+		return err
+	}
+	if err := checkFacts(config.Policy, a.unknowable); err != nil {
+		return err
+	}
+	return a.apply(config)
+}
+
+// inForce says in a few words what the agent goes by.
+func (a *Agent) inForce() string {
+	policy := a.registry.Current()
+	return fmt.Sprintf("%d identities, %d destinations", len(policy.Identities()), len(policy.Destinations()))
+}
+
+// report logs what the service manager could not be told.
+func (a *Agent) report(err error) {
+	if err != nil {
+		a.log.Warn("the service manager does not know how the agent is", "error", err)
+	}
 }
 
 // refuseEmptied refuses a configuration that takes everything away: mostly it is a file

@@ -20,6 +20,7 @@ const drainLimit = 30 * time.Second
 func (a *Agent) drain(ctx context.Context, listeners []*optional) error {
 	a.health.fail(partAgent, "stopping")
 	a.log.Info("stopping; identities are refused at closed destinations from now on, and requests on their way finish")
+	a.report(a.manager.Stopping("requests on their way finish"))
 	err := a.probe.StopRedirecting()
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
 	defer cancel()

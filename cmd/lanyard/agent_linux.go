@@ -16,6 +16,7 @@ import (
 
 	"github.com/lanyardhq/lanyard/agent"
 	"github.com/lanyardhq/lanyard/internal/probe"
+	"github.com/lanyardhq/lanyard/internal/sdnotify"
 	"github.com/lanyardhq/lanyard/internal/telemetry"
 )
 
@@ -134,11 +135,16 @@ func runAgent(ctx context.Context, settings agent.Settings, stderr io.Writer, re
 	if err != nil {
 		return usageError{err}
 	}
+	manager, err := sdnotify.FromEnvironment(os.Getenv)
+	if err != nil {
+		logger.Warn("the service manager will not know how the agent is", "error", err)
+	}
+	defer func() { _ = manager.Close() }() // it was told all
 	recorder, err := telemetry.Setup(ctx, telemetry.Options{Service: "lanyard-agent", Version: buildVersion(), Logger: logger})
 	if err != nil {
 		return usageError{err}
 	}
-	err = serveAgent(ctx, agent.Options{Settings: settings, Logger: logger, Recorder: recorder}, reload)
+	err = serveAgent(ctx, agent.Options{Settings: settings, Logger: logger, Recorder: recorder, Manager: manager}, reload)
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushLimit)
 	defer cancel()
 	return errors.Join(err, recorder.Shutdown(limited))

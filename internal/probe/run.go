@@ -51,6 +51,11 @@ func every(ctx context.Context, interval time.Duration, do func() error) error {
 	}
 }
 
+// Beats reports whether the hooks hold the agent for alive.
+func (p *Probe) Beats() bool {
+	return readClock(unix.CLOCK_MONOTONIC) < readWord(p.heartbeat, 0)+uint64(heartbeatLimit)
+}
+
 // beat shows life through shared memory, by the clock that the hooks read.
 func (p *Probe) beat() error {
 	writeWord(p.heartbeat, 0, readClock(unix.CLOCK_MONOTONIC))

@@ -56,6 +56,7 @@ var ours = []struct {
 	{"internal/check", []string{"internal/attribution", "internal/registry", "internal/trustedpath", "internal/workload"},
 		"what a configuration would do is found out without a kernel program or a connection"},
 	{"internal/envsettings", nil, "how a setting is read does not hang on what it is for"},
+	{"internal/sdnotify", nil, "how a service manager is told does not hang on what it is told of"},
 	{"internal/folderlock", nil, "who has a folder does not hang on what is in it"},
 	{"internal/privatefile", []string{"internal/trustedpath"},
 		"how a secret is kept in a file does not hang on whose it is"},

@@ -24,7 +24,15 @@ func main() {
 	flag.IntVar(&c.requests, "requests", 1, "how many requests to make on each")
 	flag.IntVar(&c.workers, "workers", 8, "how many connections to have at once")
 	every := flag.Duration("every", 0, "make one request after each such time, and print what became of it, in place of counting")
+	stream := flag.Bool("stream", false, "ask for a response that does not end, and hold it until told to stop, in place of counting")
 	flag.Parse()
+	if *stream {
+		if err := c.hold(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(*serve, *every, &c); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -44,6 +44,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	token := s.count(q)
+	if strings.HasSuffix(q.URL.Path, streamPath) {
+		_, _ = io.WriteString(w, answer(q.URL.Path, token)+"\n")
+		_ = http.NewResponseController(w).Flush()
+		<-q.Context().Done()
+		return
+	}
 	_, _ = io.WriteString(w, answer(q.URL.Path, token))
 }
 
