@@ -87,7 +87,7 @@ func New(ctx context.Context, o Options) (*Agent, error) {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	a.lookAround()
-	if err := checkFacts(config.Policy, a.unknowable); err != nil {
+	if err := a.checkSight(config.Policy); err != nil {
 		a.sayWhatHolds()
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -189,6 +189,7 @@ func (a *Agent) makeParts() (err error) {
 	})
 	a.recorder.ObserveKernel(a.kernelCounters)
 	a.recorder.ObserveConnections(a.injector.Open)
+	a.recorder.ObserveProblems(a.health.count)
 	a.recorder.ObserveHooks(func() bool { return a.probe.Hooks() == nil })
 	return err
 }

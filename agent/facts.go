@@ -33,6 +33,11 @@ func unknowable(s attribution.Sight) map[workload.SelectorKind]error {
 	return wrong
 }
 
+// checkSight refuses a policy that cannot do here what it says.
+func (a *Agent) checkSight(policy *registry.Policy) error {
+	return errors.Join(checkFacts(policy, a.unknowable), checkAccounts(policy, attribution.ReadAccountsElsewhere("/proc")))
+}
+
 // checkFacts refuses a policy of which an identity could never match, or a destination
 // never be verified, since its facts cannot be had where this agent runs: requests would
 // leave without a token, in silence.
@@ -46,6 +51,25 @@ func checkFacts(policy *registry.Policy, wrong map[workload.SelectorKind]error) 
 	for _, destination := range policy.Destinations() {
 		if kinds, why := lost(destination.ServedBy, wrong); why != nil {
 			errs = append(errs, fmt.Errorf("destination %s gets no token here, since the %s in its served_by cannot be known: %w", destination.Name, kinds, why))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkAccounts refuses a policy that names a user or group which is somebody else on the
+// host than in the agent's container.
+func checkAccounts(policy *registry.Policy, host attribution.AccountsElsewhere) error {
+	var errs []error
+	for _, identity := range policy.Identities() {
+		for _, user := range identity.Selector.Values(workload.KindUser) {
+			if err := host.CheckUser(user); err != nil {
+				errs = append(errs, fmt.Errorf("identity %s: %w", identity.Name, err))
+			}
+		}
+		for _, group := range identity.Selector.Values(workload.KindGroup) {
+			if err := host.CheckGroup(group); err != nil {
+				errs = append(errs, fmt.Errorf("identity %s: %w", identity.Name, err))
+			}
 		}
 	}
 	return errors.Join(errs...)

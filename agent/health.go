@@ -58,6 +58,20 @@ func (h *health) ok(part string) (news bool) {
 	return news
 }
 
+// count returns how many parts do not work.
+func (h *health) count() (failing, degraded int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, p := range h.problems {
+		if p.fatal {
+			failing++
+		} else {
+			degraded++
+		}
+	}
+	return failing, degraded
+}
+
 // report is what /readyz answers: 503 where the data path cannot work, and a line for
 // each part that does not.
 func (h *health) report() (status int, text string) {

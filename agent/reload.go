@@ -42,7 +42,7 @@ func (a *Agent) loadAndApply() error {
 	if err := a.refuseEmptied(config); err != nil {
 		return err
 	}
-	if err := checkFacts(config.Policy, a.unknowable); err != nil {
+	if err := a.checkSight(config.Policy); err != nil {
 		return err
 	}
 	return a.apply(config)

@@ -114,15 +114,25 @@ func readAccounts(path string, fields int, before version, known bool) (version,
 	return state, parseAccounts(io.LimitReader(f, maxAccountFile), fields)
 }
 
-// parseAccounts returns the first name of each number. Lines that are no account,
-// as comments and those of a name service's compatibility mode, are left out.
+// parseAccounts returns the first name of each number.
 func parseAccounts(file io.Reader, fields int) map[uint32]string {
 	names := map[uint32]string{}
+	eachAccount(file, fields, func(name string, id uint32) {
+		if _, taken := names[id]; !taken {
+			names[id] = name
+		}
+	})
+	return names
+}
+
+// eachAccount calls found for each account, in order. Lines that are no account, as
+// comments and those of a name service's compatibility mode, are left out.
+func eachAccount(file io.Reader, fields int, found func(name string, id uint32)) {
 	lines := bufio.NewReaderSize(file, 64<<10)
 	for {
 		line, long, err := lines.ReadLine()
 		if err != nil {
-			return names
+			return
 		}
 		for ; long && err == nil; _, long, err = lines.ReadLine() { // members beyond a buffer do not matter
 		}
@@ -131,9 +141,7 @@ func parseAccounts(file io.Reader, fields int) map[uint32]string {
 			continue
 		}
 		if id, err := parseID(part[2]); err == nil {
-			if _, taken := names[id]; !taken {
-				names[id] = part[0]
-			}
+			found(part[0], id)
 		}
 	}
 }

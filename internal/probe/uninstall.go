@@ -62,6 +62,9 @@ func FindInstallation(bpffs, instance string) (*Installation, error) {
 	if errors.Is(err, errInstanceInUse) {
 		return nil, fmt.Errorf("%w and has the pins in %s%s", ErrRunning, p.instance, holderOf(p.instance))
 	}
+	if errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("%w; run it as root", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,7 @@ type metrics struct {
 	kernel      atomic.Pointer[func() map[string]uint64]
 	connections atomic.Pointer[func() int]
 	hooks       atomic.Pointer[func() bool]
+	problems    atomic.Pointer[func() (failing, degraded int)]
 	listeners   *listenerMetrics
 	before      *beforeMetrics
 	version     string
@@ -58,7 +59,7 @@ type metrics struct {
 type spanCounts struct{ ended, exported, failed atomic.Uint64 }
 
 type descriptions struct {
-	requests, refusals, fetches, kernel, connections, hooks, build, spans *prometheus.Desc
+	requests, refusals, fetches, kernel, connections, hooks, problems, build, spans *prometheus.Desc
 }
 
 func newMetrics(version string) *metrics {
@@ -84,6 +85,7 @@ func newMetrics(version string) *metrics {
 			kernel:      describe(metricKernel, "What the eBPF programs counted.", labelEvent),
 			connections: describe(metricConnections, "Connections held by the injector now."),
 			hooks:       describe(metricHooks, "Whether the eBPF hooks are attached and see connects."),
+			problems:    describe(metricProblems, "Parts of the agent that do not work, by what that means: no tokens (failing), or less than there should be (degraded).", labelSeverity),
 			build:       describe(metricBuild, "Always 1; the labels say what runs.", labelVersion, labelGoVersion),
 			spans:       describe(metricSpans, "Trace spans by what became of them.", labelState),
 		},
@@ -101,7 +103,7 @@ func (m *metrics) handler() http.Handler {
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	d := &m.desc
-	for _, desc := range []*prometheus.Desc{d.requests, d.refusals, d.fetches, d.kernel, d.connections, d.hooks, d.build, d.spans} {
+	for _, desc := range []*prometheus.Desc{d.requests, d.refusals, d.fetches, d.kernel, d.connections, d.hooks, d.problems, d.build, d.spans} {
 		out <- desc
 	}
 }
@@ -132,6 +134,11 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 			value = 1
 		}
 		gauge(m.desc.hooks, value)
+	}
+	if count := m.problems.Load(); count != nil {
+		failing, degraded := (*count)()
+		gauge(m.desc.problems, float64(failing), "failing")
+		gauge(m.desc.problems, float64(degraded), "degraded")
 	}
 	if read := m.kernel.Load(); read != nil {
 		events := (*read)()

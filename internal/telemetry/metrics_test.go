@@ -41,6 +41,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	r.ObserveKernel(func() map[string]uint64 { return map[string]uint64{"redirected": 7, "bystander": 9} })
 	r.ObserveConnections(func() int { return 3 })
 	r.ObserveHooks(func() bool { return true })
+	r.ObserveProblems(func() (failing, degraded int) { return 1, 2 })
 	r.ObserveListeners(func() []telemetry.Listener {
 		return []telemetry.Listener{
 			{Kind: "metrics", Address: "127.0.0.1:3014", Refused: 4},
@@ -69,6 +70,8 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 		`lanyard_kernel_events_total{event="bystander"}`:                                              "9",
 		`lanyard_open_connections`:                                                                                "3",
 		`lanyard_hooks_up`:                                                                                        "1",
+		`lanyard_problems{severity="failing"}`:                                                                    "1",
+		`lanyard_problems{severity="degraded"}`:                                                                   "2",
 		`lanyard_local_api_requests_total{result="answered"}`:                                                     "1",
 		`lanyard_local_api_requests_total{result="wrong_key"}`:                                                    "2",
 		`lanyard_listener_up{address="127.0.0.1:3014",listener="metrics"}`:                                        "0",
@@ -87,6 +90,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	r.ObserveKernel(nil)
 	r.ObserveConnections(nil)
 	r.ObserveHooks(nil)
+	r.ObserveProblems(nil)
 	if strings.Contains(scrape(t, r), "redirected") {
 		t.Error("a removed source is still read")
 	}

@@ -24,6 +24,7 @@ const (
 	metricKernel      = "lanyard_kernel_events_total"
 	metricConnections = "lanyard_open_connections"
 	metricHooks       = "lanyard_hooks_up"
+	metricProblems    = "lanyard_problems"
 	metricBuild       = "lanyard_build_info"
 	metricSpans       = "lanyard_trace_spans_total"
 
@@ -41,6 +42,7 @@ const (
 	labelVersion     = "version"
 	labelGoVersion   = "go_version"
 	labelState       = "state"
+	labelSeverity    = "severity"
 	labelListener    = "listener"
 	labelAddress     = "address"
 )

@@ -95,6 +95,16 @@ func (r *Recorder) ObserveHooks(up func() bool) {
 	r.metrics.hooks.Store(&up)
 }
 
+// ObserveProblems makes up the source of how many parts do not work. It is called at
+// every scrape, from any goroutine. A later call replaces the source, nil removes it.
+func (r *Recorder) ObserveProblems(count func() (failing, degraded int)) {
+	if count == nil {
+		r.metrics.problems.Store(nil)
+		return
+	}
+	r.metrics.problems.Store(&count)
+}
+
 // Flush exports the spans recorded so far, or returns when ctx is done.
 func (r *Recorder) Flush(ctx context.Context) error {
 	if r.provider == nil {

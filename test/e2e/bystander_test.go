@@ -216,6 +216,12 @@ func TestBystandersAreNeverHarmed(t *testing.T) {
 
 	b.startLimited()
 	b.requireUnharmed("started again", b.start())
+
+	b.agent.end(t, syscall.SIGTERM)
+	b.refusedNow()
+	b.requireUnharmed("stopped", b.start())
+	b.waitForMore("long-known")
+	b.startLimited()
 	r, saw := long.finish(t), b.seen("long-known")
 	t.Logf("counts: %-26s %-24s opened %d, answered %d, refused %d, reset %d, hung %d", "all of these", "long-known", r.Opened, r.Answered, r.Refused, r.Broken, r.Hung)
 	if r.Refused+r.Broken+r.Hung+r.Wrong > 0 || saw.With > 0 {

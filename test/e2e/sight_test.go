@@ -127,6 +127,9 @@ func TestPinsOfAContainer(t *testing.T) {
 	w.agent.WaitUntil(t, waitLimit, func() error { return w.getOK(metricsURL + "/readyz") })
 	w.wantReadiness("ok\ndegraded: pins: the end of the agent's container may leave closed destinations open: the BPF file system at " + w.bpffs)
 	w.agent.waitForLog(t, "the fail policy may end with this container")
+	if problems := w.metric(`lanyard_problems{severity="degraded"}`); problems != 1 {
+		t.Errorf("lanyard_problems is %d, want 1", problems)
+	}
 	w.agent.end(t, syscall.SIGTERM)
 	if pins := lab.Pins(t, w.bpffs); len(pins) > 0 {
 		t.Errorf("pins are on the host: %v", pins)
