@@ -251,7 +251,7 @@ func (a *Agent) startKernel(ctx context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { a.watchHooks(ctx); return nil })
 	parts.Go(func() error { a.keepRoutes(ctx); return nil })
 	parts.Go(func() error { return a.warmUp(ctx) })
-	parts.Go(func() error { a.report(a.manager.KeepAlive(ctx, a.probe.Beats)); return nil })
+	parts.Go(func() error { a.manager.KeepAlive(ctx, a.probe.Beats, a.report); return nil })
 	parts.Go(func() error { a.renewKeys(ctx); return nil })
 	if a.before != nil {
 		parts.Go(func() error { a.before.run(ctx); return nil })

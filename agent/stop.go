@@ -106,7 +106,7 @@ func (a *Agent) letGo() error {
 
 // sayWhatHolds says, of an agent that did not start, what a former one left.
 func (a *Agent) sayWhatHolds() {
-	folder := probe.PinFolderOf(a.settings.BPFFS, a.settings.Instance)
+	folder := probe.LeftBehind(a.settings.BPFFS, a.settings.Instance)
 	if folder == "" {
 		return
 	}

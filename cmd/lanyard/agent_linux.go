@@ -139,7 +139,6 @@ func runAgent(ctx context.Context, settings agent.Settings, stderr io.Writer, re
 	if err != nil {
 		logger.Warn("the service manager will not know how the agent is", "error", err)
 	}
-	defer func() { _ = manager.Close() }() // it was told all
 	recorder, err := telemetry.Setup(ctx, telemetry.Options{Service: "lanyard-agent", Version: buildVersion(), Logger: logger})
 	if err != nil {
 		return usageError{err}

@@ -33,10 +33,11 @@ type Installation struct {
 	patience time.Duration // see goneLimit
 }
 
-// PinFolderOf returns where an instance's pins are, or "" where there are none.
-func PinFolderOf(bpffs, instance string) string {
+// LeftBehind returns where pins of an instance are that no agent has, "" where there are
+// none, as far as that can be told.
+func LeftBehind(bpffs, instance string) string {
 	folder := filepath.Join(bpffs, "lanyard", instance)
-	if there, err := isThere(folder); !there || err != nil {
+	if locked, err := isLocked(folder); locked || err != nil {
 		return ""
 	}
 	return folder

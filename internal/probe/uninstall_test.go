@@ -32,7 +32,13 @@ func TestUninstall(t *testing.T) {
 	held, err := link.LoadPinnedLink(filepath.Join(h.probe.pins.links(), fmt.Sprintf("connect4-%d", h.cgroup.ID)), nil)
 	must(t, err)
 	defer held.Close()
+	if folder := LeftBehind(bpffs, instance); folder != "" {
+		t.Errorf("an agent that runs has left behind %s", folder)
+	}
 	must(t, h.leave())
+	if folder := LeftBehind(bpffs, instance); folder != filepath.Join(bpffs, "lanyard", instance) {
+		t.Errorf("an agent that has ended has left behind %q", folder)
+	}
 	requireErrno(t, "connect to closed while no agent runs", c.connect(t, at(target4)), unix.EPERM)
 
 	left, err := FindInstallation(bpffs, instance)
@@ -70,7 +76,7 @@ func TestUninstallNothing(t *testing.T) {
 		if left, err := FindInstallation(bpffs, "default"); left != nil || err != nil {
 			t.Errorf("%s: found %+v, %v", name, left, err)
 		}
-		if folder := PinFolderOf(bpffs, "default"); folder != "" {
+		if folder := LeftBehind(bpffs, "default"); folder != "" {
 			t.Errorf("%s: pins are in %s", name, folder)
 		}
 	}

@@ -21,7 +21,7 @@ const sendLimit = time.Second
 // Notifier speaks to the service manager. One that is nil speaks to nobody, and fails
 // never. It is safe for concurrent use.
 type Notifier struct {
-	conn     *net.UnixConn
+	socket   net.UnixAddr
 	watchdog time.Duration // within which the manager wants to hear; 0 for never
 }
 
@@ -36,15 +36,28 @@ func FromEnvironment(variable func(string) string) (*Notifier, error) {
 	if path[0] != '/' && path[0] != '@' {
 		return nil, fmt.Errorf("connect to service manager: NOTIFY_SOCKET %q is no path of a Unix socket", path)
 	}
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	n := &Notifier{socket: net.UnixAddr{Name: path, Net: "unixgram"}}
+	conn, err := n.dial()
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.Close(); err != nil {
+		return nil, fmt.Errorf("connect to service manager: %w", err)
+	}
+	n.watchdog, err = watchdogOf(variable)
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// dial connects for one message: a manager that is replaced has a socket of its own.
+func (n *Notifier) dial() (*net.UnixConn, error) {
+	conn, err := net.DialUnix("unixgram", nil, &n.socket)
 	if err != nil {
 		return nil, fmt.Errorf("connect to service manager: %w", err)
 	}
-	n := &Notifier{conn: conn}
-	if n.watchdog, err = watchdogOf(variable); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return n, nil
+	return conn, nil
 }
 
 func watchdogOf(variable func(string) string) (time.Duration, error) {
@@ -74,26 +87,28 @@ func (n *Notifier) Reloading() error {
 // Stopping says that the service ends.
 func (n *Notifier) Stopping(status string) error { return n.send("STOPPING=1", "STATUS="+status) }
 
-// KeepAlive feeds the manager's watchdog while the service is alive, until ctx ends. It
-// returns at once where there is none.
-func (n *Notifier) KeepAlive(ctx context.Context, alive func() bool) error {
+// KeepAlive feeds the manager's watchdog while the service is alive, until ctx ends, and
+// tells failed of the first of several failures. It returns at once where nobody watches.
+func (n *Notifier) KeepAlive(ctx context.Context, alive func() bool, failed func(error)) {
 	if n == nil || n.watchdog == 0 {
-		return nil
+		return
 	}
 	tick := time.NewTicker(max(n.watchdog/2, time.Millisecond)) // as sd_watchdog_enabled(3) recommends
 	defer tick.Stop()
-	for {
+	for failing := false; ; {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
-			if !alive() {
-				continue
-			}
-			if err := n.send("WATCHDOG=1"); err != nil {
-				return err
-			}
 		}
+		if !alive() {
+			continue
+		}
+		err := n.send("WATCHDOG=1")
+		if err != nil && !failing {
+			failed(err)
+		}
+		failing = err != nil
 	}
 }
 
@@ -105,20 +120,16 @@ func (n *Notifier) send(lines ...string) error {
 	for i, line := range lines {
 		lines[i] = strings.ReplaceAll(line, "\n", " ")
 	}
-	err := n.conn.SetWriteDeadline(time.Now().Add(sendLimit))
-	if err == nil {
-		_, err = n.conn.Write([]byte(strings.Join(lines, "\n")))
-	}
+	conn, err := n.dial()
 	if err != nil {
+		return err
+	}
+	err = conn.SetWriteDeadline(time.Now().Add(sendLimit))
+	if err == nil {
+		_, err = conn.Write([]byte(strings.Join(lines, "\n")))
+	}
+	if err = errors.Join(err, conn.Close()); err != nil {
 		return fmt.Errorf("tell service manager %s: %w", lines[0], err)
 	}
 	return nil
-}
-
-// Close lets go of the socket.
-func (n *Notifier) Close() error {
-	if n == nil {
-		return nil
-	}
-	return n.conn.Close()
 }

@@ -4,6 +4,7 @@ package sdnotify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -82,9 +83,6 @@ func TestWhatTheManagerHears(t *testing.T) {
 		if got := m.next(); got != "STOPPING=1\nSTATUS=ends" {
 			t.Errorf("heard %q", got)
 		}
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
 	}
 }
 
@@ -98,9 +96,10 @@ func TestWatchdog(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	asked := make(chan struct{})
 	lives := []bool{false, false, true, false}
-	done := make(chan error)
+	done := make(chan struct{})
 	go func() {
-		done <- n.KeepAlive(ctx, func() bool {
+		defer close(done)
+		n.KeepAlive(ctx, func() bool {
 			if len(lives) == 0 {
 				return false
 			}
@@ -109,13 +108,11 @@ func TestWatchdog(t *testing.T) {
 				close(asked)
 			}
 			return life
-		})
+		}, func(err error) { t.Error(err) })
 	}()
 	<-asked
 	cancel()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	<-done
 	if err := n.Stopping("last"); err != nil {
 		t.Fatal(err)
 	}
@@ -130,16 +127,18 @@ func TestNobodyListens(t *testing.T) {
 		t.Fatalf("without NOTIFY_SOCKET: %v, %v", none, err)
 	}
 	alive := func() bool { t.Error("asked"); return true }
-	for _, err := range []error{none.Ready(""), none.Reloading(), none.Stopping(""), none.KeepAlive(t.Context(), alive), none.Close()} {
+	none.KeepAlive(t.Context(), alive, nil)
+	for _, err := range []error{none.Ready(""), none.Reloading(), none.Stopping("")} {
 		if err != nil {
 			t.Error(err)
 		}
 	}
 	m := newManager(t, filepath.Join(t.TempDir(), "notify"))
 	other, err := FromEnvironment(m.environment(map[string]string{"WATCHDOG_USEC": "20000", "WATCHDOG_PID": "1"}))
-	if err != nil || other.KeepAlive(t.Context(), alive) != nil {
-		t.Errorf("the watchdog of another process: %v", err)
+	if err != nil {
+		t.Fatal(err)
 	}
+	other.KeepAlive(t.Context(), alive, nil) // another process's
 }
 
 func TestEnvironmentThatIsWrong(t *testing.T) {
@@ -156,5 +155,42 @@ func TestEnvironmentThatIsWrong(t *testing.T) {
 		if n != nil || err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%+v: %v", test, err)
 		}
+	}
+}
+
+// A manager that is away for a while is told again, and that it is away is said once.
+func TestManagerThatIsAway(t *testing.T) {
+	m := newManager(t, filepath.Join(t.TempDir(), "notify"))
+	n, err := FromEnvironment(m.environment(map[string]string{"WATCHDOG_USEC": "20000"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(m.conn.Close(), os.Remove(m.path)); err != nil {
+		t.Fatal(err)
+	}
+	failures, asked := make(chan error, 100), make(chan struct{}, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.KeepAlive(ctx, func() bool {
+			select {
+			case asked <- struct{}{}:
+			default:
+			}
+			return true
+		}, func(err error) { failures <- err })
+	}()
+	for range 3 {
+		<-asked
+	}
+	back := newManager(t, m.path)
+	if got := back.next(); got != "WATCHDOG=1" {
+		t.Errorf("heard %q", got)
+	}
+	cancel()
+	<-done
+	if len(failures) != 1 {
+		t.Errorf("told of %d failures, want 1", len(failures))
 	}
 }

@@ -51,7 +51,7 @@ func TestAnonymousInNoStateOfTheAgent(t *testing.T) {
 			w.restart()
 		}},
 		{"a second agent of the instance", func(w *world) {
-			if status, output := w.refuseAgent(w.crowdConfig()); status != 1 || !strings.Contains(output, "another agent uses this instance") {
+			if status, output := w.refuseAgent(w.crowdConfig()); status != 1 || !strings.Contains(output, "another agent uses this instance") || strings.Contains(output, "former agent") {
 				t.Errorf("a second agent ended with %d:\n%s", status, output)
 			}
 			w.waitForMore(listedProgram)

@@ -91,7 +91,18 @@ func TestPinsCannotBeMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.wantReadiness("ok\n")
-	w.stopAgent()
+
+	// An agent that stops without pins says what that means, and it is so.
+	lab.Eventually(t, waitLimit, func() error {
+		return errors.Join(os.RemoveAll(w.pinFolder()), os.Symlink("nowhere", w.pinFolder()))
+	})
+	w.wantReadiness("ok\ndegraded: pins: not pinned")
+	held := lab.HeldBPF(t, w.agent.Cmd.Process.Pid)
+	w.agent.end(t, syscall.SIGTERM)
+	if says := lastLine(w.agent.Output()); !strings.Contains(says, "closed destinations are open from now on") {
+		t.Errorf("the agent's last line is %q", says)
+	}
+	held.RequireGone(t)
 }
 
 // TestHooksOfADeadInstance starts another instance of the agent beside the hooks that a
