@@ -78,7 +78,7 @@ func lookAtCgroups(root string, rootErr error) error {
 	if err != nil {
 		return err
 	}
-	defer cgroups.Close()
+	defer func() { _ = cgroups.Close() }() // it was only read
 	id, err := cgroups.ID("/")
 	if err != nil {
 		return err

@@ -122,8 +122,12 @@ func TestAbandonRestores(t *testing.T) {
 	must(t, h.probe.connect.WatchedPrefixes.Close())
 	narrowed := everyone(unwatched)
 	narrowed.Ports[0].Prefixes = []netip.Prefix{netip.MustParsePrefix("10.98.0.0/24")}
+	told := h.told(t)
 	if err := h.probe.Apply(narrowed, func() { t.Error("in force") }); err == nil {
 		t.Error("a configuration is in force of which the kernel could not be told")
+	}
+	if now := h.told(t); now != told {
+		t.Errorf("while an agent runs a configuration in vain leaves %+v, was %+v", now, told)
 	}
 	must(t, h.probe.Abandon())
 	h.startAgent(t)
@@ -131,6 +135,13 @@ func TestAbandonRestores(t *testing.T) {
 		t.Errorf("a configuration in vain left %+v, was %+v", *h.probe.former, before)
 	}
 	requireErrno(t, "connect after starts in vain", c.connect(t, at(target4)), unix.EPERM)
+}
+
+// told returns what the kernel goes by.
+func (h *host) told(t *testing.T) (now bpf.ConnectSettings) {
+	t.Helper()
+	must(t, h.probe.connect.SettingsNow.Lookup(uint32(0), &now))
+	return now
 }
 
 // files lists the files that the kernel can tell for certain.

@@ -109,7 +109,7 @@ func endLink(pin string) (link.ID, error) {
 	if err != nil {
 		return 0, fmt.Errorf("open hook %s: %w", filepath.Base(pin), err)
 	}
-	defer l.Close() // it goes with its pin
+	defer func() { _ = l.Close() }() // it goes with its pin
 	info, err := l.Info()
 	if err != nil {
 		return 0, fmt.Errorf("look at hook %s: %w", filepath.Base(pin), err)
