@@ -3,10 +3,8 @@ package injector
 import (
 	"errors"
 	"io"
-	"time"
 
 	"github.com/lanyardhq/lanyard/internal/telemetry"
-	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
@@ -19,7 +17,13 @@ const (
 
 // await waits until n requests have been answered in full. It returns false if
 // that will not happen any more.
-func (c *conn) await(n uint32) bool {
+func (c *conn) await(n uint32) bool { return c.awaitUnless(n, modeNever) }
+
+// awaitTurn is await for who has something to do afterwards: it does not wait for the
+// end of what is only relayed to its end.
+func (c *conn) awaitTurn(n uint32) bool { return c.awaitUnless(n, modeBroken) }
+
+func (c *conn) awaitUnless(n, mode uint32) bool {
 	p := &c.pipeline
 	if reached(p.answered.Load(), n) {
 		return true
@@ -27,6 +31,9 @@ func (c *conn) await(n uint32) bool {
 	c.waiting.Store(waitsAside)
 	defer c.waiting.Store(notWaiting)
 	for !reached(p.answered.Load(), n) {
+		if c.mode.Load() == mode {
+			return false
+		}
 		select {
 		case <-c.wake:
 		case <-c.over:
@@ -43,6 +50,9 @@ func (c *conn) hold(n uint32, last bool) error {
 	c.waiting.Store(waitsReading)
 	defer c.waiting.Store(notWaiting)
 	for !reached(c.pipeline.answered.Load(), n) && !c.isOver() {
+		if !last && c.mode.Load() == modeBroken && len(c.requests.pending()) > 0 {
+			return nil // another request, by which its client has the response
+		}
 		switch err := c.requests.fill(); err {
 		case nil, errKicked:
 		case io.EOF:
@@ -71,6 +81,11 @@ func (c *conn) hold(n uint32, last bool) error {
 func (c *conn) completed(ex *exchange) {
 	c.pipeline.pop()
 	c.record(ex)
+	c.wakeUp()
+}
+
+// wakeUp has the requests' goroutine look around, if it waits for a response.
+func (c *conn) wakeUp() {
 	switch c.waiting.Load() {
 	case waitsAside:
 		select {
@@ -90,22 +105,31 @@ func (c *conn) completed(ex *exchange) {
 // upstream is not needed any more; that the client has ended is nevertheless
 // passed on to it, for it may be what the earlier responses wait for.
 func (c *conn) answer(ex *exchange, p *problem) error {
+	if c.endsHere() {
+		return c.leave(ex)
+	}
 	c.local.Store(true) // an end of the upstream is no end for a client that is to have an answer
 	if c.ended && c.pipeline.outstanding() > 0 {
 		_ = c.upstream.CloseWrite()
 	}
-	if !c.await(c.pipeline.sent.Load()) {
-		return c.lose(ex)
+	if !c.awaitTurn(c.pipeline.sent.Load()) {
+		return c.leave(ex)
+	}
+	if c.endsHere() {
+		return c.leave(ex)
 	}
 	c.endUpstream()
-	if c.aborted.Load() || c.mode.Load() != modeHTTP {
-		return c.lose(ex)
+	if c.aborted.Load() || c.mode.Load() == modeOpaque {
+		return c.leave(ex)
 	}
 	return c.say(ex, p)
 }
 
 // say writes an answer of our own. Nobody else writes to the client any more.
 func (c *conn) say(ex *exchange, p *problem) error {
+	if ex.use.Outcome == workload.BadRequest {
+		c.rest = restUnknown
+	}
 	ex.use.Status = p.Status
 	c.requests.watch.enter(phaseWriting)
 	_, err := c.client.Write(p.response(ex.headOnly))
@@ -115,15 +139,6 @@ func (c *conn) say(ex *exchange, p *problem) error {
 		return err
 	}
 	return errAnswered
-}
-
-// lose gives a request up that can neither be sent nor answered.
-func (c *conn) lose(ex *exchange) error {
-	if ex.use.Reason == nil {
-		ex.use.Reason = errUpstreamGone
-	}
-	c.record(ex)
-	return errUpstreamGone
 }
 
 // refuse answers the request that is being read with what the parser says. The
@@ -142,9 +157,8 @@ func (c *conn) refuseExchange(ex *exchange, err error) error {
 }
 
 func badRequest(ex *exchange, bad *refusal) *problem {
-	ex.token = token.Token{}
-	ex.use.Outcome, ex.use.Reason, ex.use.Refusal = workload.BadRequest, bad, bad.code
-	ex.use.Audience, ex.use.TokenID, ex.use.Expires = "", "", time.Time{}
+	ex.withdraw(workload.BadRequest, bad)
+	ex.use.Refusal = bad.code
 	return problemBadRequest(bad)
 }
 

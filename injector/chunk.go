@@ -2,30 +2,42 @@ package injector
 
 // chunked follows a chunked body (RFC 9112 §7.1) byte for byte without keeping
 // or changing any of it: size [";" extensions] CR LF data CR LF … "0" CR LF
-// trailers CR LF. It is stricter than the grammar where servers differ: no white
-// space around the size and its extensions, nothing but ASCII in them.
+// trailers CR LF. A request's is held to the grammar: white space only where the
+// grammar has it and calls it bad, nothing but ASCII in extensions. Of a response's
+// it takes whatever all clients that take it end in the same place.
 type chunked struct {
 	state    chunkState
-	strict   bool   // a request: some trailer fields are refused
+	strict   bool   // a request
 	size     uint64 // of the chunk, then what is left of its data
+	digits   int    // of the size, but for the zeros before it in a response
 	line     int    // bytes of the line so far
 	extra    int    // bytes of all extensions
 	trailers int    // bytes of all trailers
 	name     [longestForbidden]byte
 	nameLen  int
+
+	// held is how many of the last bytes a server must not see yet: of a request
+	// the line of a size until it is complete, and from the last chunk on everything,
+	// so that a forbidden trailer leaves no message that is whole.
+	held  int
+	doubt *refusal // why clients may differ about where a response's ends
 }
 
 type chunkState uint8
 
 const (
 	chunkSize      chunkState = iota
+	chunkPadding              // after a size
 	extensionStart            // after ";"
 	extensionName
+	extensionNamePadding
 	extensionValue // after "="
 	extensionToken
 	extensionQuoted
-	extensionEscape // after "\" in a quoted value
-	extensionEnd    // after a quoted value
+	extensionEscape  // after "\" in a quoted value
+	extensionEnd     // after a quoted value
+	extensionPadding // after a value
+	extensionLoose   // of a response: whatever it is
 	chunkSizeLF
 	chunkData
 	chunkDataCR
@@ -34,6 +46,7 @@ const (
 	trailerName
 	trailerValue
 	trailerLF
+	trailerLoose // of a response: whatever it is
 	chunkedLF
 	chunkedDone
 )
@@ -43,7 +56,7 @@ const (
 	longestForbidden = len("proxy-authorization")
 )
 
-// start makes it ready for a body; the trailers of a request are held to more.
+// start makes it ready for a body, of a request or of a response.
 func (c *chunked) start(request bool) { *c = chunked{strict: request} }
 
 // feed takes the next bytes and returns how many of them belong to the body and
@@ -58,10 +71,15 @@ func (c *chunked) feed(b []byte) (n int, done bool, err error) {
 			}
 			continue
 		}
+		afterData := c.state == chunkDataCR || c.state == chunkDataLF
 		if err := c.step(b[n]); err != nil {
 			return n, false, err
 		}
 		n++
+		c.held++
+		if !c.strict || afterData || c.state == chunkData || c.state == chunkedDone {
+			c.held = 0
+		}
 		if c.state == chunkedDone {
 			return n, true, nil
 		}
@@ -73,19 +91,28 @@ func (c *chunked) step(b byte) error {
 	switch c.state {
 	case chunkSize:
 		return c.sizeByte(b)
-	case extensionStart, extensionName, extensionValue, extensionToken, extensionQuoted, extensionEscape, extensionEnd:
-		return c.extensionByte(b)
-	case chunkSizeLF:
+	case chunkPadding:
 		return c.sizeEnd(b)
+	case extensionLoose:
+		return c.looseExtensionByte(b)
+	case chunkSizeLF:
+		return c.endLine(b)
 	case chunkDataCR:
 		return c.expect(b, '\r', chunkDataLF, errChunkEnd)
 	case chunkDataLF:
-		c.line = 0
+		c.line, c.digits = 0, 0
 		return c.expect(b, '\n', chunkSize, errChunkEnd)
+	case trailerStart, trailerName, trailerValue, trailerLF:
+		if c.strict {
+			return c.trailerByte(b)
+		}
+		return c.looseTrailerByte(b)
+	case trailerLoose:
+		return c.looseTrailerByte(b)
 	case chunkedLF:
 		return c.expect(b, '\n', chunkedDone, errTrailer)
 	}
-	return c.trailerByte(b)
+	return c.extensionByte(b)
 }
 
 func (c *chunked) expect(b, want byte, next chunkState, err error) error {
@@ -97,23 +124,23 @@ func (c *chunked) expect(b, want byte, next chunkState, err error) error {
 }
 
 func (c *chunked) sizeByte(b byte) error {
-	if d, ok := hexDigit(b); ok {
-		if c.line++; c.line > maxSizeDigits {
+	d, ok := hexDigit(b)
+	if !ok {
+		if c.line == 0 {
 			return errChunkSize
 		}
-		c.size = c.size<<4 | uint64(d)
-		return nil
+		return c.sizeEnd(b)
 	}
-	switch {
-	case c.line == 0:
-		return errChunkSize
-	case b == ';':
-		c.state = extensionStart
-	case b == '\r':
-		c.state = chunkSizeLF
-	default:
+	if c.line++; c.line > maxChunkLine {
+		return errChunkLine
+	}
+	if c.strict || c.digits > 0 || d > 0 {
+		c.digits++
+	}
+	if c.digits > maxSizeDigits {
 		return errChunkSize
 	}
+	c.size = c.size<<4 | uint64(d)
 	return nil
 }
 
@@ -127,47 +154,34 @@ func hexDigit(b byte) (byte, bool) {
 	return 0, false
 }
 
-// extensionByte follows *( ";" token [ "=" ( token / quoted-string ) ] ), RFC
-// 9112 §7.1.1, without the white space that the grammar calls bad.
-func (c *chunked) extensionByte(b byte) error {
-	c.line++
-	c.extra++
-	if c.line > maxChunkLine || c.extra > maxChunkExtra {
-		return errChunkLine
-	}
-	is := classes[b]
-	switch s := c.state; {
-	case s == extensionQuoted && b == '\\':
-		c.state = extensionEscape
-	case s == extensionQuoted && b == '"':
-		c.state = extensionEnd
-	case s == extensionQuoted || s == extensionEscape:
-		if is&valueByte == 0 || b >= 0x80 {
+// sizeEnd takes what follows a size: of a request nothing or extensions, before
+// which bad white space is to be parsed (RFC 9112 §7.1.1); of a response padding too,
+// and a line that ends in LF alone.
+func (c *chunked) sizeEnd(b byte) error {
+	switch {
+	case isBlank(b):
+		if c.line++; c.line > maxChunkLine {
 			return errChunkLine
 		}
-		c.state = extensionQuoted
-	case is&tokenByte != 0 && s != extensionEnd:
-		c.state = extensionName
-		if s == extensionValue || s == extensionToken {
-			c.state = extensionToken
-		}
-	case b == '"' && s == extensionValue:
-		c.state = extensionQuoted
-	case s == extensionStart || s == extensionValue:
-		return errChunkLine
-	case b == '=' && s == extensionName:
-		c.state = extensionValue
-	case b == ';':
+		c.state = chunkPadding
+	case b == ';' && c.strict:
 		c.state = extensionStart
-	case b == '\r':
+	case b == ';':
+		c.state = extensionLoose
+	case b == '\r' && (c.state == chunkSize || !c.strict):
 		c.state = chunkSizeLF
+	case b == '\n' && !c.strict:
+		return c.endLine(b)
 	default:
-		return errChunkLine
+		return errChunkSize
 	}
 	return nil
 }
 
-func (c *chunked) sizeEnd(b byte) error {
+func isBlank(b byte) bool { return b == ' ' || b == '\t' }
+
+// endLine ends the line of a size.
+func (c *chunked) endLine(b byte) error {
 	if b != '\n' {
 		return errChunkLine
 	}
@@ -178,61 +192,83 @@ func (c *chunked) sizeEnd(b byte) error {
 	return nil
 }
 
-func (c *chunked) trailerByte(b byte) error {
-	if c.trailers++; c.trailers > maxTrailers {
-		return errTrailer
+// extensionByte follows *( BWS ";" BWS token [ BWS "=" BWS ( token / quoted-string ) ] ),
+// RFC 9112 §7.1.1.
+func (c *chunked) extensionByte(b byte) error {
+	c.line++
+	c.extra++
+	if c.line > maxChunkLine || c.extra > maxChunkExtra {
+		return errChunkLine
 	}
-	switch c.state {
-	case trailerStart:
-		c.nameLen = 0
-		if b == '\r' {
-			c.state = chunkedLF
-			return nil
-		}
-		c.state = trailerName
-		return c.nameByte(b)
-	case trailerName:
-		if b == ':' && c.nameLen > 0 {
-			c.state = trailerValue
-			return c.checkName()
-		}
-		return c.nameByte(b)
-	case trailerValue:
-		if b == '\r' {
-			c.state = trailerLF
-		} else if classes[b]&valueByte == 0 {
-			return errTrailer
-		}
-		return nil
+	switch s := c.state; {
+	case s == extensionQuoted || s == extensionEscape:
+		return c.quotedByte(b)
+	case isBlank(b):
+		return c.extensionBlank()
+	case classes[b]&tokenByte != 0:
+		return c.extensionWord()
+	case b == '"' && s == extensionValue:
+		c.state = extensionQuoted
+	case s == extensionStart || s == extensionValue:
+		return errChunkLine
+	case b == '=' && (s == extensionName || s == extensionNamePadding):
+		c.state = extensionValue
+	case b == ';':
+		c.state = extensionStart
+	case b == '\r' && s != extensionNamePadding && s != extensionPadding:
+		c.state = chunkSizeLF
+	default:
+		return errChunkLine
 	}
-	return c.expect(b, '\n', trailerStart, errTrailer) // trailerLF
-}
-
-func (c *chunked) nameByte(b byte) error {
-	if classes[b]&tokenByte == 0 {
-		return errTrailer
-	}
-	if c.nameLen < len(c.name) {
-		c.name[c.nameLen] = b
-	}
-	c.nameLen++
 	return nil
 }
 
-// checkName refuses trailer fields that a server which merges trailers into the
-// head would act on.
-func (c *chunked) checkName() error {
-	if !c.strict || c.nameLen > len(c.name) {
-		return nil
+func (c *chunked) quotedByte(b byte) error {
+	switch {
+	case c.state == extensionQuoted && b == '\\':
+		c.state = extensionEscape
+	case c.state == extensionQuoted && b == '"':
+		c.state = extensionEnd
+	case classes[b]&valueByte == 0 || b >= 0x80:
+		return errChunkLine
+	default:
+		c.state = extensionQuoted
 	}
-	name := c.name[:c.nameLen]
-	for _, forbidden := range [...]string{
-		"authorization", "proxy-authorization", "cookie", "host", "content-length",
-		"transfer-encoding", "connection", "upgrade", "te", "trailer", "expect",
-	} {
-		if isName(name, forbidden) {
-			return errTrailerName
-		}
+	return nil
+}
+
+// extensionBlank takes bad white space, which is nothing but beside ";" and "=".
+func (c *chunked) extensionBlank() error {
+	switch c.state {
+	case extensionName:
+		c.state = extensionNamePadding
+	case extensionToken, extensionEnd:
+		c.state = extensionPadding
+	}
+	return nil
+}
+
+// extensionWord takes a byte of a name or of a value that is not quoted.
+func (c *chunked) extensionWord() error {
+	switch c.state {
+	case extensionStart, extensionName:
+		c.state = extensionName
+	case extensionValue, extensionToken:
+		c.state = extensionToken
+	default:
+		return errChunkLine
+	}
+	return nil
+}
+
+// looseExtensionByte takes an extension of a response, which no client looks at.
+// Some end it at a bare LF and some do not.
+func (c *chunked) looseExtensionByte(b byte) error {
+	switch {
+	case b == '\r':
+		c.state = chunkSizeLF
+	case classes[b]&valueByte == 0:
+		return errChunkLine
 	}
 	return nil
 }

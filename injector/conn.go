@@ -3,10 +3,8 @@ package injector
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,13 +16,16 @@ import (
 // The mode of a connection is what it was found to carry. It only moves to the right:
 //
 //	deciding ──▶ http ──▶ opaque (after 101, or CONNECT)
-//	    │          └────▶ broken (a response that cannot be framed)
+//	    │          ├────▶ last ──▶ broken
+//	    │          └────▶ broken (a response that ends with its connection, or cannot be framed)
 //	    └──────▶ opaque (no identity, not HTTP, the server spoke first)
 const (
 	modeDeciding uint32 = iota
 	modeHTTP
 	modeOpaque
-	modeBroken // responses are relayed to their end, no request follows
+	modeLast   // no request is sent any more, and the connection ends after the response
+	modeBroken // no request is sent any more, and what comes is relayed to its end
+	modeNever
 )
 
 // conn is one accepted connection with its upstream. Two goroutines serve it: one
@@ -43,6 +44,9 @@ type conn struct {
 	chunks   chunked
 	caller   caller
 	share    workload.Share // what the connection counts in, the flow's at first
+	rest     rest           // what the bytes are that nobody will answer
+	restLeft int64          // of a body among them
+	restOf   *exchange      // the request among them that has not yet come whole
 	ended    bool           // the client sent its FIN
 	told     bool           // the race for an upstream knows the goal, or that there is none
 
@@ -64,6 +68,7 @@ type conn struct {
 	ending   atomic.Bool   // the upstream's direction has ended
 	over     chan struct{} // closed when the responses' goroutine is gone
 
+	halted  atomic.Bool // the request's body, which was not begun, is not wanted
 	late    atomic.Bool // set by the sweep: the head took too long
 	expired atomic.Bool // set by the sweep: idle for too long
 	local   atomic.Bool // the requests' goroutine ends both sides itself
@@ -86,7 +91,7 @@ type decision struct {
 
 var (
 	errUpstreamGone = errors.New("the destination closed the connection without a response")
-	errBroken       = errors.New("a request follows a response that cannot be framed")
+	errEnds         = errors.New("the connection ends with the response to an earlier request")
 )
 
 // aLongTimeAgo as a deadline wakes up who reads.
@@ -158,7 +163,7 @@ func (c *conn) drain() { c.kick() }
 // expire ends a connection on which nothing was sent for too long: in peace if
 // nobody waits for anything, else with a reset.
 func (c *conn) expire() {
-	if c.pipeline.outstanding() > 0 || c.mode.Load() != modeHTTP {
+	if m := c.mode.Load(); c.pipeline.outstanding() > 0 || m != modeHTTP && m != modeLast {
 		c.abort(errIdle)
 		return
 	}
@@ -200,26 +205,34 @@ func (c *conn) endUpstream() {
 // be a reset, which can overtake an answer that the client has not read.
 func (c *conn) close() {
 	defer c.release()
+	defer c.dropRest()
 	if c.aborted.Load() {
+		c.countRest()
 		return
 	}
 	_ = c.client.CloseWrite()
-	if !c.ended {
-		c.linger()
-	}
+	c.linger()
 	_ = c.client.Close()
 }
 
-// linger reads and drops what the client still sends, within bounds.
+// linger reads what the client still sends, within bounds. It is dropped, but the
+// requests in it are counted.
 func (c *conn) linger() {
-	until := time.Now().Add(drainTime)
-	for left := int64(maxDrain); left > 0; {
-		_ = c.client.SetReadDeadline(until)
-		n, err := io.CopyN(io.Discard, c.client, left)
-		left -= n
-		if !errors.Is(err, os.ErrDeadlineExceeded) || !time.Now().Before(until) {
+	in, until := &c.requests, time.Now().Add(drainTime)
+	for left := maxDrain; ; left -= in.got {
+		c.countRest()
+		if c.ended || left <= 0 {
 			return
-		} // else it was kicked
+		}
+		_ = c.client.SetReadDeadline(until)
+		switch err := in.fill(); {
+		case err == errKicked && time.Now().Before(until):
+			// it was no deadline of ours
+		case err == errBufferFull:
+			c.rest, in.got = restUnknown, 0
+		case err != nil:
+			return
+		}
 	}
 }
 

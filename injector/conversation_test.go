@@ -196,17 +196,6 @@ func TestUpgrade(t *testing.T) {
 		client.reset()
 		upstream.expectReset()
 	})
-	t.Run("not asked for", func(t *testing.T) {
-		w := newWorld(t)
-		client, upstream := w.pair()
-		client.send(get + "\r\n")
-		upstream.expect(get + bearer + "\r\n")
-		upstream.send("HTTP/1.1 101 Switching Protocols\r\n\r\n")
-		client.expect("HTTP/1.1 101 Switching Protocols\r\n\r\n")
-		client.send(get + "\r\n")
-		upstream.expectReset()
-		client.expectReset()
-	})
 }
 
 func TestConnect(t *testing.T) {

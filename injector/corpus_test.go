@@ -10,8 +10,10 @@ import (
 
 // corpus plays many conversations at once and judges each.
 type corpus struct {
-	t *testing.T
-	r *recorder
+	t       *testing.T
+	r       *recorder
+	workers int               // 0: a few for each processor
+	judge   func(*talk) error // nil: judge
 	tally
 }
 
@@ -20,7 +22,11 @@ func (c *corpus) play(each func(yield func(pieces ...string))) {
 	c.t.Helper()
 	queue := make(chan []string)
 	var workers sync.WaitGroup
-	for range 8 * runtime.GOMAXPROCS(0) {
+	n := c.workers
+	if n == 0 {
+		n = 8 * runtime.GOMAXPROCS(0)
+	}
+	for range n {
 		workers.Go(func() {
 			for pieces := range queue {
 				c.playOne(pieces)
@@ -41,11 +47,15 @@ func (c *corpus) playOne(pieces []string) {
 		c.fail(c.t, "%q: %v", pieces, err)
 		return
 	}
-	if err := judge(talk); err != nil {
+	judged := judge
+	if c.judge != nil {
+		judged = c.judge
+	}
+	if err := judged(talk); err != nil {
 		c.fail(c.t, "%q: %v", pieces, err)
 	}
 	if isBadRequest(talk) && isStrict(talk.sent) {
-		c.fail(c.t, "%q is what it should be, and was refused: %v", pieces, talk.uses[len(talk.uses)-1].Reason)
+		c.fail(c.t, "%q is what it should be, and was refused: %v", pieces, talk.uses[refusedAt(talk)].Reason)
 	}
 	c.count(talk)
 }

@@ -3,9 +3,11 @@ package injector
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/lanyardhq/lanyard/internal/telemetry"
 	"github.com/lanyardhq/lanyard/internal/token"
+	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
 // exchange is one request and what its response needs to know of it. It belongs
@@ -16,6 +18,7 @@ type exchange struct {
 	headOnly bool // HEAD: the response has no body
 	connect  bool
 	upgrade  bool
+	expects  bool // the client waits for a word before it sends the body, of which nothing is there
 	request  token.Request
 	token    token.Token // zero where none was sent
 }
@@ -27,6 +30,13 @@ func (ex *exchange) release() {
 	exchanges.Put(ex)
 }
 
+// withdraw gives the exchange an outcome without a token.
+func (ex *exchange) withdraw(outcome workload.Outcome, reason error) {
+	ex.token = token.Token{}
+	ex.use.Outcome, ex.use.Reason = outcome, reason
+	ex.use.Audience, ex.use.TokenID, ex.use.Expires = "", "", time.Time{}
+}
+
 // pipeline is the queue of requests that were sent and not yet answered in full:
 // one goroutine pushes, another pops, without a lock.
 type pipeline struct {
@@ -34,6 +44,8 @@ type pipeline struct {
 	sent     atomic.Uint32 // pushed so far
 	answered atomic.Uint32 // popped so far
 	started  atomic.Uint32 // number of the last one whose response has begun
+	begun    atomic.Uint32 // number of the last one of whose body something was sent
+	whole    atomic.Uint32 // number of the last one that was sent whole, or whose last bytes are being written
 }
 
 func (p *pipeline) outstanding() uint32 { return p.sent.Load() - p.answered.Load() }
@@ -44,6 +56,13 @@ func (p *pipeline) push(ex *exchange) uint32 {
 	p.slots[n%maxPipelined] = ex
 	p.sent.Store(n + 1)
 	return n + 1
+}
+
+// retract takes back what was pushed last, of which no byte was sent.
+func (p *pipeline) retract() {
+	n := p.sent.Load() - 1
+	p.slots[n%maxPipelined] = nil
+	p.sent.Store(n)
 }
 
 // front returns the exchange whose response is next, or nil.

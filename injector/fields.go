@@ -49,6 +49,16 @@ func all(b []byte, class uint8) bool {
 	return true
 }
 
+// isASCII reports whether no byte is above ASCII.
+func isASCII(b []byte) bool {
+	for _, c := range b {
+		if c >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
 // nextLine finds the line that starts at from: its end without CR LF, and where
 // the next one starts, which is 0 while the line is not complete.
 func nextLine(b []byte, from int) (end, next int, err error) {

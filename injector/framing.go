@@ -1,16 +1,21 @@
 package injector
 
 // framing is what the fields of a message say about where its body ends. It is
-// filled field by field, the same way for requests and responses.
+// filled field by field.
 type framing struct {
 	length  int64 // Content-Length, or -1
 	coded   bool  // there is a Transfer-Encoding
 	chunked bool  // and it is exactly chunked
 	other   bool  // and it names another coding, with chunked last
+
+	// Of the codings of all lines, which are one list (RFC 9110 §5.3).
+	named, foreign int  // how many are chunked, and how many are not
+	ends           bool // the last one is chunked
 }
 
 func (f *framing) reset() { *f = framing{length: -1} }
 
+// addLength reads a Content-Length of a request.
 func (f *framing) addLength(value []byte) error {
 	if f.length >= 0 {
 		return errTwoLengths
@@ -23,30 +28,27 @@ func (f *framing) addLength(value []byte) error {
 	return nil
 }
 
-func (f *framing) addCoding(value []byte) error {
-	if f.coded {
-		return errCoding
-	}
+// addCoding reads one line of Transfer-Encoding.
+func (f *framing) addCoding(value []byte) {
+	f.chunked = !f.coded && isName(value, "chunked")
 	f.coded = true
-	if isName(value, "chunked") {
-		f.chunked = true
-		return nil
-	}
-	chunked := 0
-	last := false
-	for rest := value; len(rest) > 0; {
+	for more := true; more; {
 		var coding []byte
-		coding, rest = nextElement(rest)
-		last = isName(coding, "chunked")
-		if last {
-			chunked++
+		coding, value = nextElement(value)
+		more = len(value) > 0
+		switch {
+		case isName(coding, "chunked"):
+			f.named++
+			f.ends = true
+		case len(coding) > 0:
+			f.foreign++
+			f.ends = false
 		}
 	}
-	f.other = last && chunked == 1
-	return nil
+	f.other = f.ends && f.named == 1 && f.foreign > 0
 }
 
-// check refuses what two readers could understand in two ways.
+// check refuses a request that two readers could understand in two ways.
 func (f *framing) check(minor byte) error {
 	switch {
 	case !f.coded:
@@ -55,6 +57,10 @@ func (f *framing) check(minor byte) error {
 		return errCodingVersion
 	case f.length >= 0:
 		return errLengthAndCoding
+	case f.other:
+		return errCodingUnknown
+	case !f.chunked:
+		return errCoding
 	}
 	return nil
 }

@@ -22,7 +22,8 @@ type half struct {
 	read  func(fd uintptr) bool
 	wrote func(fd uintptr) bool
 	got   int
-	left  []byte // of what is to be written
+	left  []byte  // of what is to be written
+	flags uintptr // of sendto(2), while it is written
 	err   error
 
 	watch watch
@@ -163,7 +164,7 @@ func (h *half) write(b []byte) error {
 // socket takes bytes again, until it returns true.
 func (h *half) writable(fd uintptr) bool {
 	for len(h.left) > 0 {
-		n, errno := send(fd, h.left)
+		n, errno := send(fd, h.left, h.flags)
 		switch errno {
 		case 0:
 			h.left = h.left[n:]
@@ -233,28 +234,6 @@ func less(n, by int64) int64 {
 		return whole
 	}
 	return n - by
-}
-
-// moveChunked passes a chunked body on, up to its end. What breaks the rules, and
-// what was read together with it, stays pending.
-func (h *half) moveChunked(c *chunked) error {
-	for {
-		if len(h.pending()) == 0 {
-			switch err := h.fill(); {
-			case err == errKicked:
-				continue
-			case err != nil:
-				return err
-			}
-		}
-		n, done, err := c.feed(h.pending())
-		if err != nil {
-			return err
-		}
-		if err := h.flush(n); err != nil || done {
-			return err
-		}
-	}
 }
 
 // splice lets the kernel move at most bytesPerSplice of n bytes. An end or an

@@ -145,7 +145,7 @@ func (h *head) field(b []byte, from, to, next int) error {
 		}
 	case len("transfer-encoding"):
 		if isName(n, "transfer-encoding") {
-			return h.addCoding(value.of(b))
+			h.addCoding(value.of(b))
 		}
 	}
 	return nil
@@ -195,12 +195,6 @@ func (h *head) finish(b []byte) error {
 	}
 	if err := h.framing.check(h.minor); err != nil {
 		return err
-	}
-	if h.coded && !h.chunked {
-		if h.other {
-			return errCodingUnknown
-		}
-		return errCoding
 	}
 	return h.route(b)
 }

@@ -5,8 +5,9 @@ import "time"
 // Bounds of what a peer can make the injector hold. They are not configurable:
 // no legitimate program comes near them.
 const (
-	maxHead          = 64 << 10 // bytes of a request's or response's head
-	maxFields        = 256      // field lines of a head
+	maxHead          = 64 << 10 // bytes of a request's head
+	maxResponseHead  = 1 << 20  // bytes of a response's head, of which no more than maxHead are held
+	maxFields        = 256      // field lines of a request's head
 	maxAuthorization = 8        // copies of Authorization that one request may carry
 	maxPipelined     = 16       // requests on their way without a complete response
 	maxChunkLine     = 1 << 10  // bytes of a chunk's size and extensions
@@ -19,6 +20,7 @@ const (
 // Times that protocol documents suggest or that only tests would change.
 const (
 	drainTime      = time.Second            // how long a closed client may go on sending
+	quietTime      = 200 * time.Millisecond // silence after which a last response counts as ended for a client that has sent its next request
 	fallbackDelay  = 300 * time.Millisecond // silence of an address before the next is tried beside it (RFC 8305 §5)
 	failoverWait   = time.Second            // how long a client whose address failed may take to say whom it wants
 	openingWait    = 2 * time.Second        // silence after bytes that may yet become a request's first line; then they are relayed

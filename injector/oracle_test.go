@@ -31,6 +31,12 @@ func judge(t *talk) error {
 	if err := judgeRecords(t); err != nil {
 		return err
 	}
+	if err := judgeCount(t); err != nil {
+		return err
+	}
+	if err := judgeOutOfStep(t); err != nil {
+		return err
+	}
 	rest := t.sent
 	for _, m := range t.messages {
 		var err error
@@ -49,12 +55,13 @@ func isRelayed(t *talk) bool {
 	return len(t.uses) == 1 && (t.uses[0].Outcome == workload.NotHTTP || t.uses[0].Outcome == workload.NoIdentity && t.uses[0].Method == "")
 }
 
-func isRefused(t *talk) bool {
-	return len(t.uses) > 0 && answeredHere(t.uses[len(t.uses)-1])
-}
+// refusedAt returns the number of the record of what was answered here, or -1.
+func refusedAt(t *talk) int { return slices.IndexFunc(t.uses, answeredHere) }
+
+func isRefused(t *talk) bool { return refusedAt(t) >= 0 }
 
 func isBadRequest(t *talk) bool {
-	return isRefused(t) && t.uses[len(t.uses)-1].Outcome == workload.BadRequest
+	return isRefused(t) && t.uses[refusedAt(t)].Outcome == workload.BadRequest
 }
 
 func answeredHere(u telemetry.Use) bool {
@@ -81,10 +88,10 @@ func judgeRelayed(t *talk) error {
 func judgeRecords(t *talk) error {
 	left := t.messages
 	for i, u := range t.uses {
+		if u.Outcome == workload.NotSent {
+			break // and so is everything after it
+		}
 		if answeredHere(u) {
-			if i < len(t.uses)-1 {
-				return fmt.Errorf("%d records after a refusal", len(t.uses)-1-i)
-			}
 			if len(left) > 0 && !left[0].whole && u.Outcome == workload.BadRequest {
 				left = left[1:] // its body turned out to be malformed
 			}
@@ -110,10 +117,50 @@ func judgeRecord(m message, u telemetry.Use) error {
 		return fmt.Errorf("the record of %s %s is %s, want %s", m.method, m.host, u.Outcome, want)
 	case u.Method != m.method && len(m.method) <= 32:
 		return fmt.Errorf("the record of %s is of method %q", m.method, u.Method)
-	case m.whole != (u.Reason == nil) && u.Outcome != workload.DestinationUnverified:
+	case (m.whole || m.early) != (u.Reason == nil) && u.Outcome != workload.DestinationUnverified:
 		return fmt.Errorf("the record of %q has reason %v", m.raw, u.Reason)
 	}
 	return nil
+}
+
+// judgeCount holds the requests that the client sent whole, as the strict reader sees
+// them, against the records: there is one of each, and one more of what follows them and
+// is no whole request. What follows a malformed request, or one whose body was not
+// wanted, is nobody's.
+func judgeCount(t *talk) error {
+	wholes, rest, until := 0, t.sent, len(t.sent)
+	if isBadRequest(t) {
+		until = len(t.uses) - 1
+	} else if n := len(t.messages); n > 0 && t.messages[n-1].early && !t.messages[n-1].whole {
+		until = n
+	}
+	for wholes < until {
+		m, err := readMessage(strings.TrimPrefix(rest, "\r\n"))
+		if err != nil {
+			break
+		}
+		wholes++
+		if m.last {
+			rest = ""
+			break
+		}
+		rest = strings.TrimPrefix(rest, "\r\n")[len(m.raw):]
+	}
+	records := len(t.uses)
+	if records == wholes+1 && strings.TrimPrefix(rest, "\r\n") != "" {
+		records--
+	}
+	if records != wholes {
+		return fmt.Errorf("%d requests were sent whole, the records are %v", wholes, outcomes(t.uses))
+	}
+	return nil
+}
+
+func outcomes(uses []telemetry.Use) (all []workload.Outcome) {
+	for _, u := range uses {
+		all = append(all, u.Outcome)
+	}
+	return all
 }
 
 // due is the outcome that a forwarded request has in the world of the corpus.
@@ -196,7 +243,7 @@ func injectedLines(lines []string) (want []string) {
 
 // judgeRest says whether the injector may have kept what the client sent last.
 func judgeRest(t *talk, rest string) error {
-	if isRefused(t) || rest == "" || rest == "\r\n" {
+	if isRefused(t) || t.early != nil || rest == "" || rest == "\r\n" {
 		return nil
 	}
 	if n := len(t.messages); n > 0 && t.messages[n-1].last {
@@ -217,7 +264,7 @@ func judgeAnswers(t *talk) error {
 		}
 		return nil
 	}
-	return judgeProblem(own, t.uses[len(t.uses)-1])
+	return judgeProblem(own, t.uses[refusedAt(t)])
 }
 
 // judgeProblem holds an answer of our own against its record: it is one message

@@ -2,6 +2,7 @@ package injector
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,7 @@ import (
 // end without a word.
 type recorder struct {
 	w       *world
+	early   bool // it answers a request as soon as it has its head
 	clients atomic.Uint32
 	dialing sync.Mutex // pairs what is dialled with what is accepted
 
@@ -42,6 +44,9 @@ type talk struct {
 	messages []message // the requests in it
 	odd      error     // why what follows them is none
 	answers  []string
+	early    []int         // how much had arrived when it answered a request of which not all had
+	answered bool          // the message that is being read was answered so
+	wrote    atomic.Bool   // it has answered a request
 	ended    chan struct{} // the destination's side is over
 
 	uses []telemetry.Use
@@ -105,13 +110,21 @@ func (r *recorder) serve(t *talk, c *net.TCPConn) {
 		for t.odd == nil && read < len(t.arrived) {
 			m, err := readMessage(t.arrived[read:])
 			if err == errUnfinished {
+				if r.early && m.method != "" && !t.answered {
+					t.answered = true
+					t.early = append(t.early, len(t.arrived))
+					t.answer(c, m)
+				}
 				break
 			}
 			if t.odd = err; err != nil {
 				break
 			}
 			read += len(m.raw)
-			t.answer(c, m)
+			t.keep(m)
+			if !t.messages[len(t.messages)-1].early {
+				t.answer(c, m)
+			}
 		}
 		if err != nil {
 			t.keepRest(read)
@@ -120,9 +133,14 @@ func (r *recorder) serve(t *talk, c *net.TCPConn) {
 	}
 }
 
-func (t *talk) answer(c *net.TCPConn, m message) {
+// keep keeps a request that arrived.
+func (t *talk) keep(m message) {
+	m.early, t.answered = t.answered, false
 	t.messages = append(t.messages, m)
-	answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nX-Number: %d\r\nContent-Length: 2\r\n\r\n", len(t.messages))
+}
+
+func (t *talk) answer(c *net.TCPConn, m message) {
+	answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nX-Number: %d\r\nContent-Length: 2\r\n\r\n", len(t.answers)+1)
 	switch m.method {
 	case "HEAD":
 	case "CONNECT":
@@ -130,8 +148,13 @@ func (t *talk) answer(c *net.TCPConn, m message) {
 	default:
 		answer += "hi"
 	}
+	for _, wanted := range m.values(answerField) {
+		b, _ := base64.StdEncoding.DecodeString(wanted)
+		answer = string(b)
+	}
 	t.answers = append(t.answers, answer)
 	_, _ = c.Write([]byte(answer)) // a client that has gone misses it
+	t.wrote.Store(true)
 }
 
 // keepRest keeps a last request whose body did not arrive whole.
@@ -141,7 +164,7 @@ func (t *talk) keepRest(read int) {
 	}
 	m, err := readMessage(t.arrived[read:])
 	if err == errUnfinished && m.method != "" {
-		t.messages = append(t.messages, m)
+		t.keep(m)
 		return
 	}
 	t.odd = fmt.Errorf("%w: %q at its end", errNotStrict, t.arrived[read:])
@@ -166,7 +189,14 @@ func (r *recorder) converse(pieces ...string) (*talk, error) {
 			break // it was refused already
 		}
 		if i < len(pieces)-1 {
-			if err := r.until(from, r.hasRead); err != nil {
+			took := r.hasRead
+			if strings.Contains(piece, answerField) {
+				took = r.hasRelayed
+			}
+			if r.early && isOpen(strings.Join(pieces[:i+1], "")) {
+				took = r.hasAnswered
+			}
+			if err := r.until(from, took); err != nil {
 				return nil, err
 			}
 		}
@@ -220,6 +250,20 @@ func (r *recorder) hasRead(c *conn, t *talk) bool {
 	return r.isOver(c, t) || c != nil && unreadBy(c) == 0
 }
 
+// answerField names the bytes, in base64, with which a request wants to be answered.
+const answerField = "X-Answer"
+
+// hasRelayed reports whether the injector has read the answer to a first request.
+func (r *recorder) hasRelayed(c *conn, t *talk) bool {
+	return r.isOver(c, t) || c != nil && t.wrote.Load() && unreadBy(c) == 0 && c.hasDialled() && unread(c.upstream) == 0
+}
+
+// hasAnswered reports whether the injector has an answer to a request that it does
+// not have whole.
+func (r *recorder) hasAnswered(c *conn, t *talk) bool {
+	return r.isOver(c, t) || c != nil && c.endsHere()
+}
+
 // connOf returns the injector's connection to a client, or nil.
 func (w *world) connOf(client netip.AddrPort) (found *conn) {
 	w.server.eachConn(func(c *conn) {
@@ -232,8 +276,10 @@ func (w *world) connOf(client netip.AddrPort) (found *conn) {
 
 // unreadBy returns how many bytes of a connection's client the injector has not
 // yet read; none once it closed.
-func unreadBy(c *conn) (n int) {
-	raw, err := c.client.SyscallConn()
+func unreadBy(c *conn) int { return unread(c.client) }
+
+func unread(c *net.TCPConn) (n int) {
+	raw, err := c.SyscallConn()
 	if err != nil {
 		return 0
 	}

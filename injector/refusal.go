@@ -42,6 +42,7 @@ var (
 	errTrailerName     = &refusal{400, "trailer_name", "a trailer section carries framing, routing or credentials (RFC 9110 §6.5.1)"}
 	errStatusLine      = &refusal{502, "status_line", "the status line is malformed (RFC 9112 §4)"}
 	errSwitch          = &refusal{502, "switch", "the response switches protocols without having been asked (RFC 9110 §15.2.2)"}
+	errResponseHead    = &refusal{502, "response_head", "the head is larger than 1 MiB, or a line of it that matters than 64 KiB"}
 	errHeadTime        = &refusal{408, "head_time", "the head was not complete in time"}
 	errHeadCut         = &refusal{400, "head_cut", "the connection ended within a head"}
 )

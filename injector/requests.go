@@ -13,6 +13,8 @@ var (
 	errOver     = errors.New("the client has no more requests")
 	errAnswered = errors.New("answered here")
 	errTunnel   = errors.New("no HTTP from here on")
+	errEnded    = errors.New("no further request is served")
+	errHalted   = errors.New("the body is not wanted")
 )
 
 // serveRequests serves the client's direction to its end. An error that it
@@ -29,7 +31,7 @@ func (c *conn) serveRequests() error {
 	switch {
 	case err == errTunnel:
 		return c.tunnel()
-	case err == errAnswered:
+	case err == errAnswered, err == errEnded:
 		return nil
 	case err == errOver:
 		return c.deliver()
@@ -42,16 +44,21 @@ func (c *conn) serveRequests() error {
 
 // serveRequest reads one request, decides about it and sends it on.
 func (c *conn) serveRequest() error {
+	c.rest = restNext
+	if c.mode.Load() == modeLast && c.pipeline.outstanding() == 0 {
+		return errEnded
+	}
 	if err := c.readHead(); err != nil {
 		return err
 	}
+	c.rest = restCurrent
 	if err := c.awaitUpstream(); err != nil {
 		return err
 	}
-	if c.mode.Load() == modeBroken {
-		return errBroken
-	}
 	ex := c.describe()
+	if c.endsHere() {
+		return c.notSent(ex, errEnds)
+	}
 	c.requests.watch.enter(phaseDeciding)
 	p := c.authorize(c.decisionContext(), ex, c.requests.pending())
 	c.requests.watch.enter(phaseReading)
@@ -141,24 +148,39 @@ func (c *conn) look() error {
 // send forwards the request in c.head with the token in ex, if there is one: the
 // head and what is there of the body in one write, then the rest.
 func (c *conn) send(ex *exchange) error {
-	if !c.await(c.pipeline.sent.Load() - (maxPipelined - 1)) { // room for one more
-		return c.lose(ex)
+	if !c.awaitTurn(c.pipeline.sent.Load() - (maxPipelined - 1)) { // room for one more
+		return c.notSent(ex, errUpstreamGone)
 	}
-	out := &c.requests
+	h := &c.head
 	first, left, err := c.firstBytes()
 	if err != nil {
 		ex.token = token.Token{}
 		return c.refuseExchange(ex, err)
 	}
-	waits, last, chunked, tok := c.head.upgrade || c.head.form == authorityForm, c.head.last(), c.head.chunked, ex.token
+	if !ex.token.IsZero() && !isASCII(h.target.of(c.requests.pending())) {
+		c.warn(warnTarget, ex.use.Identity, "a request's target has bytes above ASCII, which servers may read in different ways; it is passed on as it is", "destination", ex.use.Destination)
+	}
+	begun := len(c.requests.pending()) > h.size()
+	ex.expects = left != 0 && !begun && expectsContinue(c.requests.pending()[:h.size()])
+	waits, last, tok := h.upgrade || h.form == authorityForm, h.last(), ex.token
 	n := c.pipeline.push(ex) // from here on ex belongs to the responses
-	err = out.sendHead(&c.head, first, tok)
-	switch {
-	case err != nil:
-	case chunked && left != 0:
-		err = out.moveChunked(&c.chunks)
-	default:
-		err = out.move(left)
+	if c.endsHere() {
+		c.pipeline.retract()
+		return c.notSent(ex, errEnds)
+	}
+	if begun {
+		c.pipeline.begun.Store(n)
+	}
+	if left == 0 {
+		c.pipeline.whole.Store(n)
+	}
+	if err = c.requests.sendHead(h, first, tok); err == nil && left != 0 {
+		err = c.sendBody(n, left)
+	}
+	if last {
+		c.rest = restUnknown // its client sends no other request
+	} else if err == nil {
+		c.rest = restNext
 	}
 	switch {
 	case err != nil:
@@ -173,7 +195,12 @@ func (c *conn) send(ex *exchange) error {
 func (c *conn) sendFailed(n uint32, err error) error {
 	var bad *refusal
 	switch {
+	case err == errHalted: // whatever comes now is a body or a request
+		c.rest = restUnknown
+		c.await(n)
+		return errEnded
 	case errors.As(err, &bad):
+		c.rest = restUnknown
 		return c.cut(n, bad)
 	case err == io.EOF:
 		c.ended = true
@@ -182,8 +209,7 @@ func (c *conn) sendFailed(n uint32, err error) error {
 	return err
 }
 
-// firstBytes says how many pending bytes belong to the request, head and body,
-// and how many of the body are still to come (of a chunked one: whole).
+// firstBytes says how many pending bytes of the request, head and body, are to be sent, and how many of the body are left (of a chunked one: whole).
 func (c *conn) firstBytes() (first int, left int64, err error) {
 	h := &c.head
 	body := c.requests.pending()[h.size():]
@@ -194,7 +220,7 @@ func (c *conn) firstBytes() (first int, left int64, err error) {
 		if !done {
 			left = whole
 		}
-		return h.size() + n, left, err
+		return h.size() + n - c.chunks.held, left, err
 	case h.length > 0:
 		n := min(int64(len(body)), h.length)
 		return h.size() + int(n), h.length - n, nil
@@ -226,6 +252,9 @@ func (c *conn) cut(n uint32, bad *refusal) error {
 	_ = c.upstream.SetLinger(0)
 	c.endUpstream()
 	ex := c.pipeline.front()
+	if reached(c.pipeline.answered.Load(), n) && !c.aborted.Load() {
+		return errEnded // the client has its answer, and a reset could take it away
+	}
 	if ex == nil || reached(c.pipeline.started.Load(), n) || c.aborted.Load() {
 		return bad
 	}

@@ -1,16 +1,36 @@
 package injector
 
+import "bytes"
+
 // response is the parsed head of a response. Like head it is fed a growing
 // buffer and keeps no byte of it.
+//
+// It is not held to the grammar but to what clients make of it: what those that
+// take it understand alike is framed; where they may differ there is a doubt, and
+// the connection ends after the response; what has no end that can be told is
+// refused, and relayed to the end of its connection.
 type response struct {
-	next   int
-	fields int
+	next   int // where the next line starts, in what is pending
+	passed int // bytes of the head that were passed on before it was complete
+	begun  bool
 	done   bool
+	last   fieldKind // of the line before
+	within bool      // in the middle of a line that is too long for the buffer
 
 	status int
 	minor  byte
+	doubt  *refusal
 	framing
 }
+
+// fieldKind says what a field line is about.
+type fieldKind uint8
+
+const (
+	noField    fieldKind = iota
+	otherField           // says nothing about where the body ends
+	framingField
+)
 
 func (r *response) reset() {
 	*r = response{}
@@ -22,28 +42,86 @@ func (r *response) size() int { return r.next }
 // parse reads as many lines as b holds and returns true when the head is complete.
 func (r *response) parse(b []byte) (bool, error) {
 	for !r.done {
-		end, next, err := nextLine(b, r.next)
-		switch {
-		case err != nil:
-			return false, err
-		case next > maxHead, next == 0 && len(b) >= maxHead:
-			return false, errHeadSize
-		case next == 0:
+		end, next := looseLine(b, r.next)
+		if next == 0 {
+			if r.passed+len(b) >= maxResponseHead {
+				return false, errResponseHead
+			}
 			return false, nil
-		case r.next == 0:
-			err = r.statusLine(b[:end])
-		case end == r.next:
-			r.done = true
-			err = r.framing.check(r.minor)
-		default:
-			err = r.field(b, r.next, end)
 		}
-		if err != nil {
+		if err := r.line(b, end); err != nil {
 			return false, err
 		}
 		r.next = next
 	}
 	return true, nil
+}
+
+// looseLine finds the line that starts at from, as clients do: it ends in LF, and
+// a CR before that is not part of it.
+func looseLine(b []byte, from int) (end, next int) {
+	i := bytes.IndexByte(b[from:], '\n')
+	if i < 0 {
+		return 0, 0
+	}
+	end = from + i
+	if i > 0 && b[end-1] == '\r' {
+		end--
+	}
+	return end, from + i + 1
+}
+
+// line reads the line from r.next to end.
+func (r *response) line(b []byte, end int) error {
+	switch {
+	case r.within:
+		r.within = false
+		if !all(b[r.next:end], valueByte) {
+			return errFieldValue
+		}
+		return nil
+	case !r.begun:
+		r.begun = true
+		return r.statusLine(b[r.next:end])
+	case end == r.next:
+		r.done = true
+		return nil
+	}
+	return r.field(b[r.next:end])
+}
+
+// pass forgets the pending bytes that its caller is about to pass on because no more
+// fit, and returns how many that are: all complete lines, or what there is of one.
+func (r *response) pass(b []byte) (n int, err error) {
+	if n = r.next; n == 0 {
+		n = len(bytes.TrimSuffix(b, []byte{'\r'})) // which may belong to the end of the line
+		if err := r.part(b[:n]); err != nil {
+			return 0, err
+		}
+	}
+	r.next = 0
+	r.passed += n
+	return n, nil
+}
+
+// part reads a part of a line that is longer than the buffer.
+func (r *response) part(line []byte) error {
+	switch {
+	case r.within && !all(line, valueByte):
+		return errFieldValue
+	case r.within:
+		return nil
+	case !r.begun:
+		return errResponseHead
+	}
+	if err := r.field(line); err != nil {
+		return err
+	}
+	if r.last == framingField {
+		return errResponseHead
+	}
+	r.within = true
+	return nil
 }
 
 func (r *response) statusLine(line []byte) error {
@@ -65,21 +143,63 @@ func (r *response) statusLine(line []byte) error {
 	return nil
 }
 
-func (r *response) field(b []byte, from, to int) error {
-	if r.fields++; r.fields > maxFields {
-		return errFieldCount
+func (r *response) field(line []byte) error {
+	if isBlank(line[0]) { // it continues the line before
+		if r.last != otherField || !all(line, valueByte) {
+			return errFold
+		}
+		return nil
 	}
-	name, value, err := splitField(b, from, to)
-	if err != nil {
-		return err
+	name, value, found := bytes.Cut(line, []byte{':'})
+	if trimmed := bytes.TrimRight(name, " \t"); len(trimmed) < len(name) {
+		r.suspect(errFieldName)
+		name = trimmed
 	}
-	switch n := name.of(b); {
-	case isName(n, "content-length"):
-		return r.addLength(value.of(b))
-	case isName(n, "transfer-encoding"):
-		return r.addCoding(value.of(b))
+	switch {
+	case !found || len(name) == 0 || !all(name, tokenByte):
+		return errFieldName
+	case !all(value, valueByte):
+		return errFieldValue
+	}
+	r.last = framingField
+	switch value = bytes.Trim(value, " \t"); {
+	case isName(name, "content-length"):
+		return r.addLengths(value)
+	case isName(name, "transfer-encoding"):
+		r.addCoding(value)
+	default:
+		r.last = otherField
 	}
 	return nil
+}
+
+// addLengths reads a Content-Length, which may be repeated, as a field and as a list.
+// Not every client takes a list for one number.
+func (r *response) addLengths(value []byte) error {
+	if bytes.IndexByte(value, ',') >= 0 {
+		r.suspect(errTwoLengths)
+	}
+	for more := true; more; {
+		var element []byte
+		element, value = nextElement(value)
+		more = len(value) > 0
+		n, ok := parseLength(element)
+		switch {
+		case !ok:
+			return errLength
+		case r.length >= 0 && n != r.length:
+			return errTwoLengths
+		}
+		r.length = n
+	}
+	return nil
+}
+
+// suspect notes that clients may differ about where the body ends.
+func (r *response) suspect(why *refusal) {
+	if r.doubt == nil {
+		r.doubt = why
+	}
 }
 
 // body is how the body of a response ends.
@@ -94,7 +214,8 @@ const (
 	switchedHead // no body, and no HTTP follows
 )
 
-// frame says how the response to this request ends, RFC 9112 §6.3.
+// frame says how the response to this request ends, RFC 9112 §6.3. Afterwards the
+// doubt is about that alone.
 func (r *response) frame(ex *exchange) (body, error) {
 	switch s := r.status; {
 	case s == 101:
@@ -106,16 +227,37 @@ func (r *response) frame(ex *exchange) (body, error) {
 		return interimHead, nil
 	case ex.connect && s < 300:
 		return switchedHead, nil
-	case ex.headOnly || s == 204 || s == 304:
+	case ex.headOnly:
+		r.doubt = nil
 		return noBody, nil
-	case r.chunked, r.other:
-		return chunkedBody, nil
+	case s == 204 || s == 304:
+		r.doubt = nil
+		if r.coded { // some clients read chunks all the same
+			r.doubt = errCoding
+		}
+		return noBody, nil
 	case r.coded:
-		return closeBody, nil
+		return r.frameCoded(), nil
 	case r.length == 0:
 		return noBody, nil
 	case r.length > 0:
 		return lengthBody, nil
 	}
 	return closeBody, nil
+}
+
+// frameCoded says how a body with a Transfer-Encoding ends. All clients agree only
+// where that is chunked and nothing else, in HTTP/1.1, and no length contradicts it.
+func (r *response) frameCoded() body {
+	switch {
+	case !r.chunked && (!r.ends || r.named != 1):
+		return closeBody
+	case r.length >= 0:
+		r.suspect(errLengthAndCoding)
+	case r.minor == 0:
+		r.suspect(errCodingVersion)
+	case !r.chunked:
+		r.suspect(errCodingUnknown)
+	}
+	return chunkedBody
 }

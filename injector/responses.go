@@ -3,6 +3,7 @@ package injector
 import (
 	"errors"
 	"io"
+	"syscall"
 )
 
 // Why the responses of a connection cannot be told apart any more, beside what
@@ -46,7 +47,7 @@ func (c *conn) relayResponses() error {
 		if c.mode.CompareAndSwap(modeDeciding, modeOpaque) {
 			c.kick() // the server speaks first
 		}
-		if c.mode.Load() != modeHTTP {
+		if m := c.mode.Load(); m != modeHTTP && m != modeLast {
 			return in.move(whole)
 		}
 		if err := c.relayResponse(); err == io.EOF {
@@ -72,21 +73,26 @@ func (c *conn) upstreamEnded(err error) {
 }
 
 // relayResponse passes one response on: the head, and what is there of the body,
-// in one write. At the end of the upstream it returns io.EOF.
+// in one write. At the end of the upstream, or where the connection is to end, it
+// returns io.EOF.
 func (c *conn) relayResponse() error {
+	in, r := &c.responses, &c.response
+	if n := emptyLines(in.pending()); n > 0 {
+		return in.flush(n)
+	}
 	ex := c.pipeline.front()
 	if ex == nil {
-		return c.giveUp(nil, errUnsolicited)
+		return c.endUnsolicited()
 	}
 	if err := c.readResponseHead(); err != nil {
 		return c.giveUp(ex, err)
 	}
-	in, r := &c.responses, &c.response
 	kind, err := r.frame(ex)
 	if err != nil {
 		return c.giveUp(ex, err)
 	}
 	if kind == interimHead {
+		ex.expects = ex.expects && r.status != 100
 		return in.flush(r.size())
 	}
 	ex.use.Status = r.status
@@ -94,6 +100,7 @@ func (c *conn) relayResponse() error {
 		c.srv.tokens.Rejected(ex.request, ex.token)
 	}
 	c.pipeline.started.Store(c.pipeline.answered.Load() + 1)
+	c.foresee(ex, kind)
 	if err := c.relayBody(kind); err != nil {
 		if kind == closeBody && err == io.EOF {
 			c.completed(ex)
@@ -105,21 +112,101 @@ func (c *conn) relayResponse() error {
 		c.mode.Store(modeOpaque)
 	}
 	c.completed(ex)
-	return nil
+	return c.endIfLast()
 }
 
-// readResponseHead reads a whole head into c.response.
+// emptyLines returns how many bytes are no part of what follows: some servers send a
+// line end after a body, and clients that mind it end the connection themselves.
+func emptyLines(b []byte) (n int) {
+	for n < len(b) && (b[n] == '\r' || b[n] == '\n') {
+		n++
+	}
+	return n
+}
+
+// readResponseHead reads a head into c.response. One that does not fit into a buffer
+// is passed on as it comes.
 func (c *conn) readResponseHead() error {
-	c.response.reset()
+	in, r := &c.responses, &c.response
+	r.reset()
 	for {
-		done, err := c.response.parse(c.responses.pending())
+		done, err := r.parse(in.pending())
 		if done || err != nil {
 			return err
 		}
-		if err := c.responses.fill(); err != nil {
+		if err = in.fill(); err == errBufferFull {
+			err = c.passHead()
+		}
+		if err != nil {
 			return err
 		}
 	}
+}
+
+func (c *conn) passHead() error {
+	in := &c.responses
+	n, err := c.response.pass(in.pending())
+	if err != nil {
+		return err
+	}
+	c.pipeline.started.Store(c.pipeline.answered.Load() + 1)
+	return in.flush(n)
+}
+
+// foresee says, before any of a final response is passed on, whether the connection
+// ends with it: its client may send the next request once it has it.
+//
+// If the server answers before it was sent the whole body of the request, nobody can
+// tell what it takes the next bytes for: the body, or a request. So they get no token,
+// and nothing after them does. A client that still waits to be asked for the body may
+// send a request instead, so that not even a body is expected of it.
+func (c *conn) foresee(ex *exchange, kind body) {
+	p := &c.pipeline
+	n := p.answered.Load() + 1
+	early := !reached(p.whole.Load(), n)
+	switch {
+	case kind == switchedHead:
+		return
+	case kind == closeBody:
+		c.mode.Store(modeBroken)
+	case c.response.doubt != nil:
+		c.mode.Store(modeLast)
+		c.warn(warnResponse, ex.use.Identity, "clients may differ about where a response ends; its connection ends with it", "peer", c.peer.String(), "error", c.response.doubt)
+	case early:
+		c.mode.Store(modeLast)
+	default:
+		return
+	}
+	c.wakeUp()
+	if early && ex.expects && !reached(p.begun.Load(), n) {
+		c.halted.Store(true)
+		c.kick()
+	}
+}
+
+// endsNow reports whether the connection is to end as soon as its response is passed on.
+func (c *conn) endsNow() bool {
+	p := &c.pipeline
+	return c.mode.Load() == modeLast && p.outstanding() <= 1 && (c.halted.Load() || reached(p.whole.Load(), p.answered.Load()+1))
+}
+
+// endIfLast ends the connection after its last response, by io.EOF. If the request's
+// body is still on its way, the requests' goroutine does, after that; if other requests
+// were sent before, their answers are relayed to the end.
+func (c *conn) endIfLast() error {
+	p := &c.pipeline
+	switch {
+	case c.mode.Load() != modeLast, !c.halted.Load() && !reached(p.whole.Load(), p.answered.Load()):
+		return nil
+	case p.outstanding() > 0:
+		c.mode.Store(modeBroken)
+		c.wakeUp()
+		return nil
+	}
+	if err := c.responses.flush(len(c.responses.pending())); err != nil {
+		return err
+	}
+	return io.EOF
 }
 
 // relayBody passes head and body on.
@@ -129,27 +216,65 @@ func (c *conn) relayBody(kind body) error {
 	switch kind {
 	case lengthBody:
 		n := min(int64(len(b)), r.length)
-		if err := in.flush(r.size() + int(n)); err != nil {
+		if err := c.passFirst(r.size()+int(n), n == r.length); err != nil {
 			return err
 		}
 		return in.move(r.length - n)
 	case chunkedBody:
-		c.responseChunks.start(false)
-		n, done, err := c.responseChunks.feed(b)
-		if err != nil {
-			return err
-		}
-		if err := in.flush(r.size() + n); err != nil || done {
-			return err
-		}
-		return in.moveChunked(&c.responseChunks)
+		return c.relayChunks()
 	case closeBody:
 		if err := in.move(whole); err != nil {
 			return err
 		}
 		return io.EOF
 	}
-	return in.flush(r.size()) // no body
+	return c.passFirst(r.size(), true) // no body
+}
+
+// passFirst passes the first bytes of a response on, which may be all of it. Its end,
+// if it is that of the connection too, leaves with the last of them, so that a client
+// which has it knows.
+func (c *conn) passFirst(n int, all bool) error {
+	in := &c.responses
+	if all && c.endsNow() && n == len(in.pending()) {
+		in.flags = syscall.MSG_MORE
+		defer func() { in.flags = 0 }()
+	}
+	return in.flush(n)
+}
+
+// relayChunks passes a head with a chunked body on.
+func (c *conn) relayChunks() error {
+	in, chunks := &c.responses, &c.responseChunks
+	chunks.start(false)
+	for from := c.response.size(); ; from = 0 {
+		if from == 0 && len(in.pending()) == 0 {
+			if err := in.fill(); err != nil {
+				return err
+			}
+		}
+		n, done, err := chunks.feed(in.pending()[from:])
+		if err != nil {
+			return err
+		}
+		if done && chunks.doubt != nil {
+			c.mode.CompareAndSwap(modeHTTP, modeLast)
+		}
+		if err := c.passFirst(from+n, done); err != nil || done {
+			return err
+		}
+	}
+}
+
+// endUnsolicited passes on what no request asked for, such as a body where none may be,
+// and ends the connection: what comes next cannot be told from an answer.
+func (c *conn) endUnsolicited() error {
+	c.mode.Store(modeLast)
+	c.warn(warnResponse, "", "the destination sent bytes that no request asked for; the connection ends", "peer", c.peer.String(), "error", errUnsolicited)
+	if err := c.responses.flush(len(c.responses.pending())); err != nil {
+		return err
+	}
+	return io.EOF
 }
 
 // giveUp ends the framing of responses because of err. What the parser refuses
@@ -158,22 +283,17 @@ func (c *conn) relayBody(kind body) error {
 func (c *conn) giveUp(ex *exchange, err error) error {
 	var bad *refusal
 	in := &c.responses
-	if ex != nil {
-		ex.use.Reason = err
-	}
+	ex.use.Reason = err
 	switch {
 	case err == io.EOF:
 		if err := in.flush(len(in.pending())); err != nil {
 			return err
 		}
 		return io.EOF
-	case errors.As(err, &bad), err == errUnsolicited:
-		c.mode.CompareAndSwap(modeHTTP, modeBroken)
-		identity := ""
-		if ex != nil {
-			identity = ex.use.Identity
-		}
-		c.warn(warnResponse, identity, "a response cannot be framed; it is relayed to the end of its connection", "peer", c.peer.String(), "error", err)
+	case errors.As(err, &bad):
+		c.mode.Store(modeBroken)
+		c.wakeUp()
+		c.warn(warnResponse, ex.use.Identity, "a response cannot be framed; it is relayed to the end of its connection", "peer", c.peer.String(), "error", err)
 		if err := in.move(whole); err != nil {
 			return err
 		}

@@ -75,8 +75,8 @@ func receive(fd uintptr, b []byte) (int, syscall.Errno) {
 	return int(n), errno
 }
 
-func send(fd uintptr, b []byte) (int, syscall.Errno) {
+func send(fd uintptr, b []byte, flags uintptr) (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd,
-		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
+		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL|flags, 0, 0)
 	return int(n), errno
 }

@@ -21,6 +21,7 @@ type message struct {
 	whole  bool     // all of the body is there
 	last   bool     // its client sends no more
 	old    bool     // HTTP/1.0
+	early  bool     // it was answered before it was whole
 }
 
 var (
@@ -31,7 +32,7 @@ var (
 	requestLine = regexp.MustCompile("^([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\\x00-\\x20\\x7f]+) HTTP/1\\.([01])$")
 	fieldLine   = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\\x00-\\x08\\x0a-\\x1f\\x7f]*$")
 	lengthValue = regexp.MustCompile(`^[0-9]{1,18}$`)
-	chunkLine   = regexp.MustCompile("^([0-9A-Fa-f]{1,15})(;[!#$%&'*+.^_`|~0-9A-Za-z-]+(=([!#$%&'*+.^_`|~0-9A-Za-z-]+|\"([\t !#-\\[\\]-~]|\\\\[\t -~])*\"))?)*$")
+	chunkLine   = regexp.MustCompile("^([0-9A-Fa-f]{1,15})([\t ]*;[\t ]*[!#$%&'*+.^_`|~0-9A-Za-z-]+([\t ]*=[\t ]*([!#$%&'*+.^_`|~0-9A-Za-z-]+|\"([\t !#-\\[\\]-~]|\\\\[\t -~])*\"))?)*$")
 	mergedNames = regexp.MustCompile(`(?i)^(authorization|proxy-authorization|cookie|host|content-length|transfer-encoding|connection|upgrade|te|trailer|expect):`)
 )
 

@@ -12,6 +12,7 @@ const (
 	warnUnverified  = "unverified"
 	warnFailure     = "failure"
 	warnResponse    = "response"
+	warnTarget      = "target"
 )
 
 // warn logs what nobody in particular caused.

@@ -35,7 +35,7 @@ func (r *Recorder) Use(u Use) {
 // one. The rest is other people's traffic: counted, but nobody's trace.
 func hasSpan(o workload.Outcome) bool {
 	switch o {
-	case workload.NoIdentity, workload.NoDestination, workload.Untouched, workload.NotHTTP, workload.BadRequest:
+	case workload.NoIdentity, workload.NoDestination, workload.Untouched, workload.NotHTTP, workload.BadRequest, workload.NotSent:
 		return false
 	}
 	return true
@@ -45,7 +45,7 @@ func hasSpan(o workload.Outcome) bool {
 func isFailure(o workload.Outcome) bool {
 	switch o {
 	case workload.DestinationUnverified, workload.IdentityAmbiguous, workload.TokenUnavailable,
-		workload.AgentUnavailable, workload.Refused, workload.UpstreamFailed, workload.BadRequest:
+		workload.AgentUnavailable, workload.Refused, workload.UpstreamFailed, workload.BadRequest, workload.NotSent:
 		return true
 	}
 	return false

@@ -17,6 +17,7 @@ const (
 	TokenUnavailable      Outcome = "token_unavailable"      // 503, or forwarded where on_failure is open
 	AgentUnavailable      Outcome = "agent_unavailable"      // decided in the kernel: connect refused
 	Refused               Outcome = "refused"                // existing_authorization: refuse; 403
+	NotSent               Outcome = "not_sent"               // the connection ended before it could be sent
 	UpstreamFailed        Outcome = "upstream_failed"        // no address answers; reset
 	BadRequest            Outcome = "bad_request"            // refused by the strict parser; 400, 431 or 501
 )
