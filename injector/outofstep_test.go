@@ -29,13 +29,16 @@ func judgeOutOfStep(t *talk) error {
 	return nil
 }
 
-// isOpen reports whether the last request of a client has its head and not all of its
-// body.
-func isOpen(sent string) bool {
+// answersDue returns how many answers a server gives that answers as soon as it has a
+// head.
+func answersDue(sent string) (n int) {
 	for {
 		m, err := readMessage(sent)
+		if m.method != "" && (err == nil || errors.Is(err, errUnfinished)) {
+			n++
+		}
 		if err != nil {
-			return errors.Is(err, errUnfinished) && m.method != ""
+			return n
 		}
 		sent = sent[len(m.raw):]
 	}

@@ -193,8 +193,9 @@ func (r *recorder) converse(pieces ...string) (*talk, error) {
 			if strings.Contains(piece, answerField) {
 				took = r.hasRelayed
 			}
-			if r.early && isOpen(strings.Join(pieces[:i+1], "")) {
-				took = r.hasAnswered
+			if r.early {
+				due := answersDue(strings.Join(pieces[:i+1], "")) * len("HTTP/1.1 200 OK\r\nX-Number: 1\r\n"+"Content-Length: 2\r\n\r\nhi")
+				took = func(c *conn, t *talk) bool { return r.isOver(c, t) || r.hasRead(c, t) && unread(client) >= due }
 			}
 			if err := r.until(from, took); err != nil {
 				return nil, err
@@ -256,12 +257,6 @@ const answerField = "X-Answer"
 // hasRelayed reports whether the injector has read the answer to a first request.
 func (r *recorder) hasRelayed(c *conn, t *talk) bool {
 	return r.isOver(c, t) || c != nil && t.wrote.Load() && unreadBy(c) == 0 && c.hasDialled() && unread(c.upstream) == 0
-}
-
-// hasAnswered reports whether the injector has an answer to a request that it does
-// not have whole.
-func (r *recorder) hasAnswered(c *conn, t *talk) bool {
-	return r.isOver(c, t) || c != nil && c.endsHere()
 }
 
 // connOf returns the injector's connection to a client, or nil.
