@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/lanyardhq/lanyard/internal/workload"
@@ -271,10 +270,11 @@ func checkPaths(paths []string, path string, r *report) {
 			r.wrong(at, "%q holds a *, which is no wildcard here; end in / for everything below", p)
 		case strings.ContainsFunc(p, func(c rune) bool { return c <= ' ' || c > '~' }):
 			r.wrong(at, "%q holds a character that a path carries only percent-encoded; encode it", p)
-		case strings.Contains(p, "//") || strings.Contains(p, `\`) || encodesSeparator(p):
-			r.wrong(at, "%q holds a //, a backslash, or an encoded dot, slash or percent sign, which servers read in different ways, so that it never matches; write it plainly", p)
 		case slices.ContainsFunc(strings.Split(p, "/"), isDotSegment):
 			r.wrong(at, "%q holds a dot segment, which clients or servers remove; write the path without it", p)
+		case !workload.IsSafePath(p):
+			r.wrong(at, "%q can be read in different ways, so that no request's path ever matches it: it holds a //, a character such as ; or a backslash, or a percent sign "+
+				"before something else than a letter, a digit or UTF-8 above ASCII; write it plainly, or the folder above it with a / at the end", p)
 		case slices.Contains(paths[:i], p):
 			r.wrong(at, "%q is listed twice; leave one out", p)
 		}
@@ -286,23 +286,4 @@ func checkPaths(paths []string, path string, r *report) {
 func isDotSegment(segment string) bool {
 	name, _, parameters := strings.Cut(segment, ";")
 	return name == "." || name == ".." || name == "" && parameters
-}
-
-// encodesSeparator reports whether a path hides a dot, a slash, a backslash or a percent
-// sign behind a percent sign, or has one that encodes nothing.
-func encodesSeparator(p string) bool {
-	for rest := p; ; {
-		_, after, found := strings.Cut(rest, "%")
-		if !found {
-			return false
-		}
-		rest = after
-		if len(after) < 2 {
-			return true
-		}
-		c, err := strconv.ParseUint(after[:2], 16, 8)
-		if err != nil || strings.IndexByte(`./\%`, byte(c)) >= 0 {
-			return true
-		}
-	}
 }
