@@ -29,6 +29,7 @@ func Compile(resources Resources, accounts workload.Accounts) (*Policy, []Proble
 	p := &Policy{
 		exact:    make(map[hostPort]*workload.Destination),
 		wildcard: make(map[hostPort]*workload.Destination),
+		byPort:   make(map[uint16][]*workload.Destination),
 	}
 	names := p.addIdentities(resources.Identities, accounts, &r)
 	p.addDestinations(resources.Destinations, names, accounts, &r)
@@ -37,6 +38,11 @@ func Compile(resources Resources, accounts workload.Accounts) (*Policy, []Proble
 	}
 	slices.SortFunc(p.identities, func(a, b *workload.Identity) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(p.destinations, func(a, b *workload.Destination) int { return cmp.Compare(a.Name, b.Name) })
+	for _, d := range p.destinations {
+		for _, port := range d.Ports {
+			p.byPort[port] = append(p.byPort[port], d)
+		}
+	}
 	p.watch = p.compileWatch()
 	return p, r.warnings, nil
 }

@@ -16,6 +16,7 @@ type Policy struct {
 	destinations []*workload.Destination // by name
 	exact        map[hostPort]*workload.Destination
 	wildcard     map[hostPort]*workload.Destination // without the leading "*."
+	byPort       map[uint16][]*workload.Destination // each by name
 	watch        workload.Watch
 }
 
@@ -79,6 +80,10 @@ func (p *Policy) Destination(host string, port uint16) *workload.Destination {
 		suffix = rest
 	}
 }
+
+// AtPort lists the destinations with this port, by name. The caller must not change
+// the list.
+func (p *Policy) AtPort(port uint16) []*workload.Destination { return p.byPort[port] }
 
 // Identity returns the identity of this name, or nil.
 func (p *Policy) Identity(name string) *workload.Identity {

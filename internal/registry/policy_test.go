@@ -249,3 +249,19 @@ func TestRegistrySwaps(t *testing.T) {
 		t.Error("did not swap")
 	}
 }
+
+func TestAtPort(t *testing.T) {
+	at := func(name string, ports ...int) DestinationSpec {
+		return DestinationSpec{Name: name, Hosts: []string{name + ".internal"}, Ports: ports, Identities: []string{"billing"}}
+	}
+	p := mustCompile(t, []IdentitySpec{billing}, at("b", 80, 81), at("a", 80))
+	for port, want := range map[uint16]string{80: "a b ", 81: "b ", 82: ""} {
+		got := ""
+		for _, d := range p.AtPort(port) {
+			got += d.Name + " "
+		}
+		if got != want {
+			t.Errorf("at port %d: %q, want %q", port, got, want)
+		}
+	}
+}

@@ -15,15 +15,9 @@ import (
 func (p *Policy) Watch() workload.Watch { return p.watch }
 
 func (p *Policy) compileWatch() workload.Watch {
-	ports := make(map[uint16][]*workload.Destination)
-	for _, d := range p.destinations {
-		for _, port := range d.Ports {
-			ports[port] = append(ports[port], d)
-		}
-	}
 	var w workload.Watch
-	for _, port := range slices.Sorted(maps.Keys(ports)) {
-		w.Ports = append(w.Ports, workload.WatchedPort{Port: port, Prefixes: narrow(ports[port])})
+	for _, port := range slices.Sorted(maps.Keys(p.byPort)) {
+		w.Ports = append(w.Ports, workload.WatchedPort{Port: port, Prefixes: narrow(p.byPort[port])})
 	}
 	for _, identity := range p.identities {
 		w.Conditions = append(w.Conditions, identity.Selector.Condition(identity.Name))

@@ -110,6 +110,24 @@ func isLiteral(host string) bool {
 	return err == nil
 }
 
+// Knows reports whether an address is one of the destination's by what is known
+// now: configured, a host itself, or answered for one of its names in the last ten
+// minutes. Nothing is looked up or waited for, and no name counts as used.
+func (r *Resolver) Knows(d *workload.Destination, addr netip.AddrPort) bool {
+	ip := plain(addr.Addr())
+	if slices.ContainsFunc(d.Addresses, func(p netip.Prefix) bool { return p.Contains(ip) }) {
+		return true
+	}
+	names, now := *r.names.Load(), r.now()
+	return slices.ContainsFunc(d.Hosts, func(host string) bool {
+		if literal, err := netip.ParseAddr(host); err == nil {
+			return plain(literal) == ip
+		}
+		n := names[canonical(host)]
+		return d.Verify != workload.VerifyByAddresses && n != nil && answerable(ip) && n.had(ip, now)
+	})
+}
+
 func refusal(d *workload.Destination, host string, ip netip.Addr, reason Reason) *NotVerifiedError {
 	return &NotVerifiedError{Destination: d.Name, Host: host, Address: ip, Reason: reason}
 }

@@ -327,3 +327,35 @@ func BenchmarkVerifyKnown(b *testing.B) {
 		}
 	})
 }
+
+// TestKnows holds that an address is a destination's by what is known, and that asking
+// for it has nothing looked up.
+func TestKnows(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, r *Resolver, z *zone) {
+		d := &workload.Destination{
+			Name: "ledger", Hosts: []string{"ledger.internal", "*.ledger.internal", "192.0.2.9"},
+			Addresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
+		}
+		z.set("ledger.internal", "10.0.0.7", "127.0.0.1")
+		knows := func(addr string) bool { return r.Knows(d, netip.AddrPortFrom(netip.MustParseAddr(addr), 80)) }
+		if knows("10.0.0.7") {
+			t.Error("an address is known that nobody looked up")
+		}
+		if err := verify(t, r, d, "ledger.internal", "10.0.0.7"); err != nil {
+			t.Fatal(err)
+		}
+		for addr, want := range map[string]bool{
+			"10.0.0.7": true, "::ffff:10.0.0.7": true, "198.51.100.9": true, "192.0.2.9": true,
+			"10.0.0.8": false, "127.0.0.1": false, "192.0.2.10": false, "198.51.101.1": false,
+		} {
+			if got := knows(addr); got != want {
+				t.Errorf("%s: %t", addr, got)
+			}
+		}
+		z.set("ledger.internal", "10.0.0.8")
+		time.Sleep(Memory + time.Second)
+		if knows("10.0.0.7") {
+			t.Error("an address is known for longer than answers count")
+		}
+	})
+}

@@ -29,6 +29,10 @@ type (
 		outcome               workload.Outcome
 		destination, identity string
 	}
+	anonymousLabels struct {
+		reason                workload.Anonymous
+		destination, identity string
+	}
 	fetchLabels struct{ result, identity string }
 )
 
@@ -42,6 +46,7 @@ const (
 type metrics struct {
 	requests    counters[requestLabels]
 	refusals    counters[string]
+	anonymous   counters[anonymousLabels]
 	fetches     counters[fetchLabels]
 	spans       spanCounts
 	kernel      atomic.Pointer[func() map[string]uint64]
@@ -59,7 +64,7 @@ type metrics struct {
 type spanCounts struct{ ended, exported, failed atomic.Uint64 }
 
 type descriptions struct {
-	requests, refusals, fetches, kernel, connections, hooks, problems, build, spans *prometheus.Desc
+	requests, refusals, anonymous, fetches, kernel, connections, hooks, problems, build, spans *prometheus.Desc
 }
 
 func newMetrics(version string) *metrics {
@@ -74,13 +79,18 @@ func newMetrics(version string) *metrics {
 			return requestLabels{l.outcome, overflowName, overflowName}
 		}},
 		refusals: counters[string]{overflow: func(string) string { return overflowName }},
+		anonymous: counters[anonymousLabels]{overflow: func(l anonymousLabels) anonymousLabels {
+			return anonymousLabels{l.reason, overflowName, overflowName}
+		}},
 		fetches: counters[fetchLabels]{overflow: func(l fetchLabels) fetchLabels {
 			return fetchLabels{l.result, overflowName}
 		}},
 		desc: descriptions{
 			requests: describe(metricRequests, "Requests and connections by outcome.",
 				labelOutcome, labelDestination, labelIdentity),
-			refusals:    describe(metricRefusals, "Requests that are too malformed to be forwarded.", labelReason),
+			refusals: describe(metricRefusals, "Requests that are too malformed to be forwarded.", labelReason),
+			anonymous: describe(metricAnonymous, "What identities sent to destinations without their token, by reason.",
+				labelIdentity, labelDestination, labelReason),
 			fetches:     describe(metricFetches, "Tokens asked for at their issuer.", labelResult, labelIdentity),
 			kernel:      describe(metricKernel, "What the eBPF programs counted.", labelEvent),
 			connections: describe(metricConnections, "Connections held by the injector now."),
@@ -103,7 +113,7 @@ func (m *metrics) handler() http.Handler {
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	d := &m.desc
-	for _, desc := range []*prometheus.Desc{d.requests, d.refusals, d.fetches, d.kernel, d.connections, d.hooks, d.problems, d.build, d.spans} {
+	for _, desc := range []*prometheus.Desc{d.requests, d.refusals, d.anonymous, d.fetches, d.kernel, d.connections, d.hooks, d.problems, d.build, d.spans} {
 		out <- desc
 	}
 }
@@ -117,6 +127,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		counter(m.desc.requests, n, string(l.outcome), clean(l.destination), clean(l.identity))
 	})
 	m.refusals.each(func(reason string, n uint64) { counter(m.desc.refusals, n, clean(reason)) })
+	m.anonymous.each(func(l anonymousLabels, n uint64) {
+		counter(m.desc.anonymous, n, clean(l.identity), clean(l.destination), string(l.reason))
+	})
 	m.fetches.each(func(l fetchLabels, n uint64) { counter(m.desc.fetches, n, l.result, clean(l.identity)) })
 	counter(m.desc.spans, m.spans.ended.Load(), "ended")
 	counter(m.desc.spans, m.spans.exported.Load(), "exported")

@@ -57,17 +57,24 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	failed.Outcome = workload.TokenUnavailable
 	r.Use(failed)
 	r.Use(telemetry.Use{Outcome: workload.BadRequest, Identity: "billing", Refusal: "two_lengths"})
+	anonymous := use()
+	anonymous.Outcome, anonymous.Anonymous = workload.Untouched, workload.AnonymousUnsafePath
+	r.Use(anonymous)
+	r.Use(telemetry.Use{Outcome: workload.NoDestination, Identity: "billing", Anonymous: workload.AnonymousUnknownHost, Nearby: "ledger"})
 	r.Obtained(telemetry.Obtaining{Identity: "billing"})
 	r.Obtained(telemetry.Obtaining{Identity: "billing", Err: errors.New("refused")})
 	for series, want := range map[string]string{
-		`lanyard_requests_total{destination="ledger",identity="billing",outcome="injected"}`:          "2",
-		`lanyard_requests_total{destination="ledger",identity="billing",outcome="token_unavailable"}`: "1",
-		`lanyard_requests_total{destination="",identity="billing",outcome="bad_request"}`:             "1",
-		`lanyard_bad_requests_total{reason="two_lengths"}`:                                            "1",
-		`lanyard_token_fetches_total{identity="billing",result="obtained"}`:                           "1",
-		`lanyard_token_fetches_total{identity="billing",result="failed"}`:                             "1",
-		`lanyard_kernel_events_total{event="redirected"}`:                                             "7",
-		`lanyard_kernel_events_total{event="bystander"}`:                                              "9",
+		`lanyard_requests_total{destination="ledger",identity="billing",outcome="injected"}`:              "2",
+		`lanyard_requests_total{destination="ledger",identity="billing",outcome="token_unavailable"}`:     "1",
+		`lanyard_requests_total{destination="",identity="billing",outcome="bad_request"}`:                 "1",
+		`lanyard_anonymous_requests_total{destination="ledger",identity="billing",reason="unsafe_path"}`:  "1",
+		`lanyard_anonymous_requests_total{destination="ledger",identity="billing",reason="unknown_host"}`: "1",
+		`lanyard_requests_total{destination="",identity="billing",outcome="no_destination"}`:              "1",
+		`lanyard_bad_requests_total{reason="two_lengths"}`:                                                "1",
+		`lanyard_token_fetches_total{identity="billing",result="obtained"}`:                               "1",
+		`lanyard_token_fetches_total{identity="billing",result="failed"}`:                                 "1",
+		`lanyard_kernel_events_total{event="redirected"}`:                                                 "7",
+		`lanyard_kernel_events_total{event="bystander"}`:                                                  "9",
 		`lanyard_open_connections`:                                                                                "3",
 		`lanyard_hooks_up`:                                                                                        "1",
 		`lanyard_problems{severity="failing"}`:                                                                    "1",

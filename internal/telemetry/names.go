@@ -20,6 +20,7 @@ const (
 const (
 	metricRequests    = "lanyard_requests_total"
 	metricRefusals    = "lanyard_bad_requests_total"
+	metricAnonymous   = "lanyard_anonymous_requests_total"
 	metricFetches     = "lanyard_token_fetches_total"
 	metricKernel      = "lanyard_kernel_events_total"
 	metricConnections = "lanyard_open_connections"

@@ -32,4 +32,9 @@ type Use struct {
 
 	Refusal string // short code of why the request is malformed, of a small fixed set, or ""
 	Reason  error  // why the outcome is not a success, or nil
+
+	// Anonymous says why it left without its token, where an identity sent it to a
+	// destination, or to the address of one; else "".
+	Anonymous workload.Anonymous
+	Nearby    string // where Destination is "": that whose address it went to, or ""
 }

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"strconv"
@@ -22,6 +23,9 @@ func (r *Recorder) Use(u Use) {
 	r.metrics.requests.get(requestLabels{u.Outcome, u.Destination, u.Identity}).Add(1)
 	if u.Outcome == workload.BadRequest {
 		r.metrics.refusals.get(u.Refusal).Add(1)
+	}
+	if u.Anonymous != "" {
+		r.metrics.anonymous.get(anonymousLabels{u.Anonymous, cmp.Or(u.Destination, u.Nearby), u.Identity}).Add(1)
 	}
 	if r.logger.Enabled(context.Background(), slog.LevelDebug) {
 		r.logger.LogAttrs(context.Background(), slog.LevelDebug, "request", useLogAttributes(&u)...)
@@ -45,7 +49,7 @@ func hasSpan(o workload.Outcome) bool {
 func isFailure(o workload.Outcome) bool {
 	switch o {
 	case workload.DestinationUnverified, workload.IdentityAmbiguous, workload.TokenUnavailable,
-		workload.AgentUnavailable, workload.Refused, workload.UpstreamFailed, workload.BadRequest, workload.NotSent:
+		workload.AgentUnavailable, workload.Refused, workload.UpstreamFailed, workload.BadRequest, workload.NotSent, workload.ProtocolRefused:
 		return true
 	}
 	return false
@@ -75,6 +79,8 @@ func useLogAttributes(u *Use) []slog.Attr {
 		attrs = append(attrs, slog.Int("status", u.Status))
 	}
 	text("refusal", u.Refusal)
+	text("anonymous", string(u.Anonymous))
+	text("nearby", u.Nearby)
 	attrs = append(attrs, slog.Duration("took", u.End.Sub(u.Start)))
 	if u.Reason != nil {
 		text("error", clean(u.Reason.Error()))

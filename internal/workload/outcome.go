@@ -12,6 +12,7 @@ const (
 	NoDestination         Outcome = "no_destination"         // host not registered; forwarded unchanged
 	Untouched             Outcome = "untouched"              // outside the rule; forwarded unchanged
 	NotHTTP               Outcome = "not_http"               // relayed byte for byte
+	ProtocolRefused       Outcome = "protocol_refused"       // no HTTP/1 to a destination that fails closed; ended
 	DestinationUnverified Outcome = "destination_unverified" // forwarded without a token
 	IdentityAmbiguous     Outcome = "identity_ambiguous"     // 503, or forwarded where on_failure is open
 	TokenUnavailable      Outcome = "token_unavailable"      // 503, or forwarded where on_failure is open
