@@ -20,6 +20,7 @@ import (
 	"github.com/lanyardhq/lanyard/internal/registry"
 	"github.com/lanyardhq/lanyard/internal/resolver"
 	"github.com/lanyardhq/lanyard/internal/sdnotify"
+	"github.com/lanyardhq/lanyard/internal/standing"
 	"github.com/lanyardhq/lanyard/internal/telemetry"
 	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/trustedpath"
@@ -53,6 +54,7 @@ type Agent struct {
 	processes  *processes
 	registry   *registry.Registry
 	tokens     *token.Cache
+	board      *standing.Board // which identities have tokens
 	resolver   *resolver.Resolver
 	farEnds    *farEnds
 	before     *before // nil where it cannot look
@@ -168,7 +170,8 @@ func (a *Agent) makeParts() (err error) {
 		attributor: a.attributor, log: a.log, learn: a.probe.LearnCgroup,
 		learnt: map[uint64]struct{}{}, budget: logbudget.New(logbudget.Config{}), cgroupPath: a.farEnds.cgroupPath,
 	}
-	a.tokens = token.NewCache(token.CacheConfig{Logger: a.log, Observer: obtainings{a.recorder}})
+	a.observeTokens()
+	a.tokens = token.NewCache(token.CacheConfig{Logger: a.log, Observer: obtainings{a.recorder, a.board}})
 	a.resolver = resolver.New(resolver.Config{Logger: a.log, OnChange: a.closeKnown})
 	if a.before, err = a.newBefore(); err != nil {
 		a.log.Warn("connections of identities that were made before this start go on without a token until they end", "error", err)
@@ -250,7 +253,7 @@ func (a *Agent) startKernel(ctx context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { return a.probe.Run(ctx, a.attributor.Forget) })
 	parts.Go(func() error { a.watchHooks(ctx); return nil })
 	parts.Go(func() error { a.keepRoutes(ctx); return nil })
-	parts.Go(func() error { return a.warmUp(ctx) })
+	parts.Go(func() error { a.keepTokens(ctx); return nil })
 	parts.Go(func() error { a.manager.KeepAlive(ctx, a.probe.Beats, a.report); return nil })
 	parts.Go(func() error { a.renewKeys(ctx); return nil })
 	if a.before != nil {

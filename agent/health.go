@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -17,7 +16,11 @@ const partAgent = "agent"
 type health struct {
 	mu       sync.Mutex // guards what follows
 	problems map[string]problem
+	looked   func() []degradation // what is degraded at the moment of a report, or nil
 }
+
+// degradation is what is wrong with a part that the data path does without.
+type degradation struct{ part, reason string }
 
 // problem is what is wrong with a part.
 type problem struct {
@@ -72,24 +75,42 @@ func (h *health) count() (failing, degraded int) {
 	return failing, degraded
 }
 
+// lookAlso has every report ask what else is degraded at that moment.
+func (h *health) lookAlso(look func() []degradation) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.looked = look
+}
+
 // report is what /readyz answers: 503 where the data path cannot work, and a line for
 // each part that does not.
 func (h *health) report() (status int, text string) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	problems, look := maps.Clone(h.problems), h.looked
+	h.mu.Unlock()
 	var failing, degraded []string
-	for _, part := range slices.Sorted(maps.Keys(h.problems)) {
-		p := h.problems[part]
+	for _, part := range slices.Sorted(maps.Keys(problems)) {
+		p := problems[part]
 		if p.fatal {
-			failing = append(failing, fmt.Sprintf("failing: %s: %s", part, p.reason))
+			failing = append(failing, line("failing", part, p.reason))
 		} else {
-			degraded = append(degraded, fmt.Sprintf("degraded: %s: %s", part, p.reason))
+			degraded = append(degraded, line("degraded", part, p.reason))
+		}
+	}
+	if look != nil {
+		for _, d := range look() {
+			degraded = append(degraded, line("degraded", d.part, d.reason))
 		}
 	}
 	if len(failing) > 0 {
 		return http.StatusServiceUnavailable, strings.Join(append(failing, degraded...), "\n")
 	}
 	return http.StatusOK, strings.Join(append([]string{"ok"}, degraded...), "\n")
+}
+
+// line is one line of a report, whatever the reason holds.
+func line(state, part, reason string) string {
+	return state + ": " + part + ": " + strings.Join(strings.Fields(reason), " ")
 }
 
 // probes serves /healthz (the process lives) and /readyz (connections are being

@@ -1,15 +1,20 @@
 package agent
 
 import (
+	"github.com/lanyardhq/lanyard/internal/standing"
 	"github.com/lanyardhq/lanyard/internal/telemetry"
 	"github.com/lanyardhq/lanyard/internal/token"
 )
 
-// obtainings hands what the token cache obtained to telemetry, which must not
-// know tokens.
-type obtainings struct{ recorder *telemetry.Recorder }
+// obtainings hands what the token cache obtained to the board of identities, and to
+// telemetry, which must not know tokens.
+type obtainings struct {
+	recorder *telemetry.Recorder
+	board    *standing.Board
+}
 
 func (o obtainings) Obtained(got token.Obtaining) {
+	o.board.Obtained(got)
 	o.recorder.Obtained(telemetry.Obtaining{
 		Start:    got.Start,
 		End:      got.End,

@@ -175,14 +175,3 @@ func TestSourceRefusesPlainHTTPElsewhere(t *testing.T) {
 		t.Error("accepted plain http to another host")
 	}
 }
-
-func TestFirstAudiences(t *testing.T) {
-	got := firstAudiences([]*workload.Destination{
-		{Audience: "observed", Identities: []string{"one"}},
-		{Audience: "a", Identities: []string{"one", "two"}, Enforce: true},
-		{Audience: "b", Identities: []string{"two", "three"}, Enforce: true},
-	})
-	if len(got) != 3 || got["one"] != "a" || got["two"] != "a" || got["three"] != "b" {
-		t.Errorf("got %v", got)
-	}
-}

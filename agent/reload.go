@@ -7,18 +7,11 @@ import (
 	"fmt"
 	"maps"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/lanyardhq/lanyard/internal/localapi"
 	"github.com/lanyardhq/lanyard/internal/probe"
 	"github.com/lanyardhq/lanyard/internal/registry"
-	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/token/operator"
-	"github.com/lanyardhq/lanyard/internal/workload"
 )
-
-// warmUpFlights is how many identities are enrolled at once at start.
-const warmUpFlights = 4
 
 // reload reads the configuration anew and applies it whole, or says why not and
 // leaves everything as it is.
@@ -125,31 +118,19 @@ func (a *Agent) apply(config *Config) error {
 // goLive makes policy and sources change hands. In between, a request decided by
 // either policy finds its facts and the source of its token.
 func (a *Agent) goLive(config *Config, next sourceSet) {
-	both := a.sources.forCache()
+	former, both := a.sources, a.sources.forCache()
 	maps.Copy(both, next.forCache())
 	a.attributor.SetInterest(interestOf(a.registry.Current(), config.Policy))
 	a.tokens.Update(both)
 	a.registry.Swap(config.Policy)
 	a.tokens.Update(next.forCache())
+	a.board.Configure(audiences(config.Policy), func(identity string) bool {
+		return former[identity].client != next[identity].client
+	})
 	a.attributor.SetInterest(interestOf(config.Policy))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sources, a.localName = next, config.LocalAPIIdentity
-}
-
-// warmUp enrols every identity and obtains its first token, so that a ticket's
-// trouble shows at start and the first request does not wait. Failures are the
-// cache's to log and to repeat.
-func (a *Agent) warmUp(ctx context.Context) error {
-	var g errgroup.Group
-	g.SetLimit(warmUpFlights)
-	for identity, audience := range firstAudiences(a.registry.Current().Destinations()) {
-		g.Go(func() error {
-			_, _ = a.tokens.Get(ctx, token.Request{Identity: identity, Audience: audience})
-			return nil
-		})
-	}
-	return g.Wait()
 }
 
 // renewKeys renews the keys of the identities' workloads until ctx ends.
@@ -166,22 +147,6 @@ func (a *Agent) clients() []*operator.Client {
 		clients = append(clients, source.client)
 	}
 	return clients
-}
-
-// firstAudiences names one audience for each identity that gets tokens.
-func firstAudiences(destinations []*workload.Destination) map[string]string {
-	first := map[string]string{}
-	for _, d := range destinations {
-		if !d.Enforce {
-			continue
-		}
-		for _, identity := range d.Identities {
-			if _, ok := first[identity]; !ok {
-				first[identity] = d.Audience
-			}
-		}
-	}
-	return first
 }
 
 func (a *Agent) localIdentity() string {

@@ -132,7 +132,7 @@ func (c *conn) verify(ctx context.Context, d *workload.Destination) error {
 	}
 	if err != nil {
 		err = fmt.Errorf("verify that %v is %s: %w", c.peer, at.host, err)
-		c.warn(warnUnverified, c.caller.name(), "a request names a registered destination on a connection that is not known to lead there; it goes on without a token",
+		c.warnAt(d, warnUnverified, c.caller.name(), "a request names a registered destination on a connection that is not known to lead there; it goes on without a token",
 			"destination", d.Name, "host", at.host, "peer", c.peer.String(), "image", c.flow.Image.String(), "error", err)
 	}
 	return err
@@ -142,7 +142,7 @@ func (c *conn) verify(ctx context.Context, d *workload.Destination) error {
 func (c *conn) fail(ex *exchange, outcome workload.Outcome, err error) *problem {
 	ex.use.Outcome, ex.use.Reason = outcome, err
 	d := c.caller.destination
-	c.warn(warnFailure, c.caller.name(), "a request gets no token", "outcome", string(outcome),
+	c.warnAt(d, failureKind(outcome, err), c.caller.name(), "a request gets no token", "outcome", string(outcome),
 		"destination", d.Name, "on_failure", string(d.OnFailure), "image", c.flow.Image.String(), "error", err)
 	if d.OnFailure == workload.FailOpen {
 		return nil

@@ -1,6 +1,10 @@
 package injector
 
-import "github.com/lanyardhq/lanyard/internal/logbudget"
+import (
+	"github.com/lanyardhq/lanyard/internal/logbudget"
+	"github.com/lanyardhq/lanyard/internal/token"
+	"github.com/lanyardhq/lanyard/internal/workload"
+)
 
 // Kinds of warnings. Each has a budget for each source: a peer must not be able
 // to fill the log, nor to silence what is said about another.
@@ -28,4 +32,24 @@ func (c *conn) warn(kind, identity, msg string, args ...any) {
 		source = logbudget.Identity(identity)
 	}
 	c.srv.budget.Warn(c.srv.log, kind, source, msg, args...)
+}
+
+// warnAt is warn about what happens at a destination.
+func (c *conn) warnAt(d *workload.Destination, kind, identity, msg string, args ...any) {
+	source := logbudget.Stranger(c.flow.Party())
+	if identity != "" {
+		source = logbudget.Identity(identity).At(d.Name)
+		args = append([]any{"identity", identity}, args...)
+	}
+	c.srv.budget.Warn(c.srv.log, kind, source, msg, args...)
+}
+
+// failureKind tells the causes apart for which a token that is due is not there: one
+// must not hide another.
+func failureKind(outcome workload.Outcome, err error) string {
+	kind := warnFailure + " " + string(outcome)
+	if outcome == workload.TokenUnavailable {
+		kind += " " + string(token.ReasonOf(err))
+	}
+	return kind
 }

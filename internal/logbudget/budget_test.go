@@ -80,6 +80,23 @@ func TestNoSourceSilencesAnother(t *testing.T) {
 	}
 }
 
+// What is said about an identity at one destination does not hide what is said about it
+// at another; a stranger has one budget wherever it goes.
+func TestDestinationsOfAnIdentity(t *testing.T) {
+	b, _ := newBudget(16, 4)
+	for _, source := range []Source{
+		Identity("billing"), Identity("billing").At("ledger"), Identity("billing").At("payroll"), Identity("reports").At("ledger"),
+	} {
+		b.passes(t, source)
+		b.drops(t, source, 65)
+	}
+	b.passes(t, user(1000).At("ledger"))
+	b.drops(t, user(1000).At("payroll"), 1)
+	if Identity("billing").At("ledger").Place() != Identity("billing").Place() {
+		t.Error("an identity's destinations are in different places")
+	}
+}
+
 // A container's root takes on any user id, and everybody makes network namespaces: what
 // they can silence is one another.
 func TestUsersOfOnePlaceSilenceEachOther(t *testing.T) {

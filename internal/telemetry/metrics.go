@@ -55,6 +55,7 @@ type metrics struct {
 	problems    atomic.Pointer[func() (failing, degraded int)]
 	listeners   *listenerMetrics
 	before      *beforeMetrics
+	identities  *identityMetrics
 	version     string
 	desc        descriptions
 }
@@ -72,9 +73,10 @@ func newMetrics(version string) *metrics {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &metrics{
-		version:   version,
-		listeners: newListenerMetrics(),
-		before:    newBeforeMetrics(),
+		version:    version,
+		listeners:  newListenerMetrics(),
+		before:     newBeforeMetrics(),
+		identities: newIdentityMetrics(),
 		requests: counters[requestLabels]{overflow: func(l requestLabels) requestLabels {
 			return requestLabels{l.outcome, overflowName, overflowName}
 		}},
@@ -105,7 +107,7 @@ func newMetrics(version string) *metrics {
 // handler answers scrapes in the Prometheus exposition format.
 func (m *metrics) handler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m, m.listeners, m.before, collectors.NewGoCollector(),
+	registry.MustRegister(m, m.listeners, m.before, m.identities, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 }

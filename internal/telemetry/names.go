@@ -34,6 +34,12 @@ const (
 	metricListenerOpen   = "lanyard_listener_connections"
 	metricListenerClosed = "lanyard_listener_closed_connections_total"
 
+	metricIdentities     = "lanyard_identities"
+	metricTokenAvailable = "lanyard_identity_token_available"
+	metricTokenExpiry    = "lanyard_identity_token_expiry_timestamp_seconds"
+	metricTokenSuccess   = "lanyard_identity_token_last_success_timestamp_seconds"
+	metricTokenFailing   = "lanyard_identity_token_failing"
+
 	labelOutcome     = "outcome"
 	labelDestination = "destination"
 	labelIdentity    = "identity"

@@ -158,6 +158,17 @@ func (c *Cache) Rejected(r Request, t Token) {
 	}
 }
 
+// Held returns when the token that is held for a key expires, if there is one that
+// is valid. It does not count as a use.
+func (c *Cache) Held(r Request) (expires time.Time, ok bool) {
+	e := (*c.entries.Load())[r]
+	if e == nil {
+		return time.Time{}, false
+	}
+	t, ok := e.token(c.now())
+	return t.expires, ok
+}
+
 // Update replaces the sources, by name of identity. Keys whose identity keeps the
 // same source (the same pointer) keep their warm tokens; all others are dropped.
 // When Update returns, no call of a dropped source is under way any more, and it

@@ -17,6 +17,8 @@ var (
 	// ErrWrongToken says that the issuer answered with another token than was asked
 	// for. It is not kept.
 	ErrWrongToken = errors.New("not the token that was asked for")
+	// ErrClock says that this host's clock and the issuer's are too far apart.
+	ErrClock = errors.New("clocks are too far apart")
 	// ErrNoSource says that no source is configured for the identity.
 	ErrNoSource = errors.New("identity has no token source")
 	// ErrClosed says that the cache was closed.

@@ -63,7 +63,7 @@ func busyFor(err error, now time.Time) time.Duration {
 // attempt asks the source once and tells the observer.
 func (c *Cache) attempt(ctx context.Context, e *entry) (Token, error) {
 	e.begin()
-	o := Obtaining{Start: c.now(), Request: e.request}
+	o := Obtaining{Start: c.now(), Request: e.request, Renewal: e.held.Load() != nil}
 	t, err := c.fetch(ctx, e)
 	o.End = c.now()
 	if err == nil {
@@ -97,7 +97,7 @@ func checkFresh(t Token, now time.Time) error {
 		return errors.New("source returned no token")
 	}
 	if !now.Before(t.expires) {
-		return fmt.Errorf("token expired at %s, now is %s: compare this host's clock with the authority's",
+		return fmt.Errorf("%w: token expired at %s, now is %s: compare this host's clock with the authority's", ErrClock,
 			t.expires.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return nil

@@ -10,6 +10,7 @@ type Obtaining struct {
 	TokenID    string    // jti, or "" where there is none
 	Expires    time.Time // by this host's clock; zero on failure
 	Err        error     // nil on success
+	Renewal    bool      // there was a token before, valid or not: the cache logs what comes of it
 }
 
 // Observer learns of every attempt to obtain a token. Obtained is called from

@@ -35,6 +35,8 @@ var ours = []struct {
 	{"internal/token", nil, "what a token is and how it is kept warm does not hang on who asks"},
 	{"internal/token/operator", []string{"internal/folderlock", "internal/jose", "internal/privatefile", "internal/serverurl", "internal/token", "internal/trustedpath"},
 		"a source talks to its issuer over the wire, never to the issuer's code; what both read alike is how a token is written"},
+	{"internal/standing", []string{"internal/token"},
+		"who has a token is told by what was obtained, not by going to ask"},
 	{"internal/localapi", []string{"internal/admission", "internal/fairshare", "internal/listen", "internal/logbudget", "internal/privatefile", "internal/token", "internal/trustedpath", "internal/workload"},
 		"one API serves both modes, so it knows neither kernel nor configuration"},
 	{"internal/client", []string{"internal/admission", "internal/localapi", "internal/token"},

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/lanyardhq/lanyard/internal/token"
 )
 
 const (
@@ -30,6 +32,9 @@ func (e *ClockError) Error() string {
 	return fmt.Sprintf("this host's clock says %s, the authority's %s: set the one that is wrong",
 		e.Local.UTC().Format(time.RFC3339), e.Authority.UTC().Format(time.RFC3339))
 }
+
+// Is makes it a token.ErrClock.
+func (e *ClockError) Is(target error) bool { return target == token.ErrClock }
 
 func isClockError(err error) bool {
 	var e *ClockError
