@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/lanyardhq/lanyard/internal/localapi"
 	"github.com/lanyardhq/lanyard/internal/probe"
@@ -13,14 +14,20 @@ import (
 	"github.com/lanyardhq/lanyard/internal/token/operator"
 )
 
+// partConfiguration is the part of health that is a configuration that was refused.
+const partConfiguration = "configuration"
+
 // reload reads the configuration anew and applies it whole, or says why not and
 // leaves everything as it is.
 func (a *Agent) reload() {
 	a.report(a.manager.Reloading())
 	status := "the last configuration was refused; in force: "
 	if err := a.loadAndApply(); err != nil {
+		a.recorder.ConfigRefused()
+		a.health.degrade(partConfiguration, fmt.Sprintf("not reloaded at %s; the former one stays in force: %v", when(time.Now()), err))
 		a.log.Error("configuration not reloaded; the former one stays in force", "error", err)
 	} else {
+		a.health.ok(partConfiguration)
 		a.log.Info("configuration reloaded")
 		status = ""
 	}
@@ -128,6 +135,7 @@ func (a *Agent) goLive(config *Config, next sourceSet) {
 		return former[identity].client != next[identity].client
 	})
 	a.attributor.SetInterest(interestOf(config.Policy))
+	a.recorder.ConfigLoaded(time.Now())
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sources, a.localName = next, config.LocalAPIIdentity

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/lanyardhq/lanyard/internal/registry"
+	"github.com/lanyardhq/lanyard/internal/telemetry"
 )
 
 // A file that is empty for a moment, or was cut off before it says anything, takes no
@@ -21,8 +22,18 @@ func TestEmptiedConfigurationIsNotReloaded(t *testing.T) {
 			t.Fatal(err)
 		}
 		var log bytes.Buffer
-		a := &Agent{settings: Settings{Config: file}, log: slog.New(slog.NewTextHandler(&log, nil)), registry: registry.New(config.Policy)}
+		recorder, err := telemetry.Setup(t.Context(), telemetry.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &Agent{
+			settings: Settings{Config: file}, log: slog.New(slog.NewTextHandler(&log, nil)), registry: registry.New(config.Policy),
+			health: newHealth(), recorder: recorder,
+		}
 		a.reload()
+		if _, text := a.health.report(); !strings.Contains(text, "\ndegraded: configuration: not reloaded at ") || !strings.Contains(text, "declares no identity") {
+			t.Errorf("%q: /readyz says %s", content, text)
+		}
 		if a.registry.Current() != config.Policy || strings.Count(log.String(), "level=ERROR") != 1 || !strings.Contains(log.String(), file+" declares no identity") {
 			t.Errorf("%q: the log says:\n%s", content, &log)
 		}

@@ -34,8 +34,10 @@ const (
 	dueInterval = time.Second
 )
 
-// observeTokens makes the board of what the token cache obtains.
+// observeTokens makes the board of what the token cache obtains, and has metrics and
+// health read it.
 func (a *Agent) observeTokens() {
+	a.recorder.ConnectionLimit(a.connections)
 	a.board = standing.New(standing.Config{
 		Held: func(r token.Request) (time.Time, bool) { return a.tokens.Held(r) }, Log: a.log,
 	})

@@ -163,6 +163,7 @@ func (c *conn) send(ex *exchange) error {
 	begun := len(c.requests.pending()) > h.size()
 	ex.expects = left != 0 && !begun && expectsContinue(c.requests.pending()[:h.size()])
 	waits, last, tok := h.upgrade || h.form == authorityForm, h.last(), ex.token
+	ex.use.Sent = c.srv.now()
 	n := c.pipeline.push(ex) // from here on ex belongs to the responses
 	if c.endsHere() {
 		c.pipeline.retract()

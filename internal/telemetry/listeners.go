@@ -73,11 +73,7 @@ func (m *listenerMetrics) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	for _, l := range (*read)() {
-		up := 0.0
-		if l.Up {
-			up = 1
-		}
-		send(m.up, prometheus.GaugeValue, up, l.Kind, clean(l.Address))
+		send(m.up, prometheus.GaugeValue, oneIf(l.Up), l.Kind, clean(l.Address))
 		send(m.connections, prometheus.GaugeValue, float64(l.Connections), l.Kind, clean(l.Address))
 		send(m.closed, prometheus.CounterValue, float64(l.Refused), l.Kind, clean(l.Address), "refused")
 		send(m.closed, prometheus.CounterValue, float64(l.Evicted), l.Kind, clean(l.Address), "evicted")

@@ -48,6 +48,7 @@ type metrics struct {
 	refusals    counters[string]
 	anonymous   counters[anonymousLabels]
 	fetches     counters[fetchLabels]
+	fetchTimes  family[string, histogram] // by result
 	spans       spanCounts
 	kernel      atomic.Pointer[func() map[string]uint64]
 	connections atomic.Pointer[func() int]
@@ -56,6 +57,9 @@ type metrics struct {
 	listeners   *listenerMetrics
 	before      *beforeMetrics
 	identities  *identityMetrics
+	hop         *hopMetrics
+	config      *configMetrics
+	limit       atomic.Int64 // of connections, 0 if it is not known
 	version     string
 	desc        descriptions
 }
@@ -65,7 +69,7 @@ type metrics struct {
 type spanCounts struct{ ended, exported, failed atomic.Uint64 }
 
 type descriptions struct {
-	requests, refusals, anonymous, fetches, kernel, connections, hooks, problems, build, spans *prometheus.Desc
+	requests, refusals, anonymous, fetches, fetchTimes, kernel, connections, limit, hooks, problems, build, spans *prometheus.Desc
 }
 
 func newMetrics(version string) *metrics {
@@ -77,6 +81,8 @@ func newMetrics(version string) *metrics {
 		listeners:  newListenerMetrics(),
 		before:     newBeforeMetrics(),
 		identities: newIdentityMetrics(),
+		hop:        newHopMetrics(),
+		config:     newConfigMetrics(),
 		requests: counters[requestLabels]{overflow: func(l requestLabels) requestLabels {
 			return requestLabels{l.outcome, overflowName, overflowName}
 		}},
@@ -94,6 +100,8 @@ func newMetrics(version string) *metrics {
 			anonymous: describe(metricAnonymous, "What identities sent to destinations without their token, by reason.",
 				labelIdentity, labelDestination, labelReason),
 			fetches:     describe(metricFetches, "Tokens asked for at their issuer.", labelResult, labelIdentity),
+			fetchTimes:  describe(metricFetchTime, "How long it took to obtain a token, or to fail.", labelResult),
+			limit:       describe(metricLimit, "Connections that the injector may hold."),
 			kernel:      describe(metricKernel, "What the eBPF programs counted.", labelEvent),
 			connections: describe(metricConnections, "Connections held by the injector now."),
 			hooks:       describe(metricHooks, "Whether the eBPF hooks are attached and see connects."),
@@ -107,7 +115,7 @@ func newMetrics(version string) *metrics {
 // handler answers scrapes in the Prometheus exposition format.
 func (m *metrics) handler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m, m.listeners, m.before, m.identities, collectors.NewGoCollector(),
+	registry.MustRegister(m, m.listeners, m.before, m.identities, m.hop, m.config, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 }
@@ -115,7 +123,7 @@ func (m *metrics) handler() http.Handler {
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	d := &m.desc
-	for _, desc := range []*prometheus.Desc{d.requests, d.refusals, d.anonymous, d.fetches, d.kernel, d.connections, d.hooks, d.problems, d.build, d.spans} {
+	for _, desc := range []*prometheus.Desc{d.requests, d.refusals, d.anonymous, d.fetches, d.fetchTimes, d.kernel, d.connections, d.limit, d.hooks, d.problems, d.build, d.spans} {
 		out <- desc
 	}
 }
@@ -133,6 +141,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		counter(m.desc.anonymous, n, clean(l.identity), clean(l.destination), string(l.reason))
 	})
 	m.fetches.each(func(l fetchLabels, n uint64) { counter(m.desc.fetches, n, l.result, clean(l.identity)) })
+	m.fetchTimes.each(func(result string, h *histogram) { out <- h.metric(m.desc.fetchTimes, fetchBounds, result) })
 	counter(m.desc.spans, m.spans.ended.Load(), "ended")
 	counter(m.desc.spans, m.spans.exported.Load(), "exported")
 	counter(m.desc.spans, m.spans.failed.Load(), "failed")
@@ -140,15 +149,14 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
 	gauge(m.desc.build, 1, m.version, runtime.Version())
+	if limit := m.limit.Load(); limit > 0 {
+		gauge(m.desc.limit, float64(limit))
+	}
 	if open := m.connections.Load(); open != nil {
 		gauge(m.desc.connections, float64((*open)()))
 	}
 	if up := m.hooks.Load(); up != nil {
-		value := 0.0
-		if (*up)() {
-			value = 1
-		}
-		gauge(m.desc.hooks, value)
+		gauge(m.desc.hooks, oneIf((*up)()))
 	}
 	if count := m.problems.Load(); count != nil {
 		failing, degraded := (*count)()

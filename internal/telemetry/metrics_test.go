@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/lanyardhq/lanyard/internal/telemetry"
 	"github.com/lanyardhq/lanyard/internal/workload"
@@ -101,6 +102,86 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	if strings.Contains(scrape(t, r), "redirected") {
 		t.Error("a removed source is still read")
 	}
+}
+
+func TestWhatTheHopAdds(t *testing.T) {
+	noExporter(t)
+	r := setup(t, nil)
+	r.ConnectionLimit(10_000)
+	sent := func(status int, added time.Duration, outcome workload.Outcome) {
+		u := use()
+		u.Start, u.Status, u.Outcome = time.Unix(1000, 0), status, outcome
+		u.Sent = u.Start.Add(added)
+		r.Use(u)
+	}
+	sent(200, 40*time.Microsecond, workload.Injected)
+	sent(204, 60*time.Microsecond, workload.Injected)
+	sent(503, 20*time.Second, workload.Untouched)
+	sent(0, time.Millisecond, workload.Injected)
+	sent(400, time.Millisecond, workload.BadRequest) // answered here, its body being malformed
+	here := use()
+	here.Status = 503 // and it was not sent on
+	r.Use(here)
+	const added, responses = `lanyard_request_added_latency_seconds`, `lanyard_upstream_responses_total{destination="ledger",status_class=`
+	for series, want := range map[string]string{
+		added + `_count{destination="ledger"}`:               "5",
+		added + `_bucket{destination="ledger",le="2.5e-05"}`: "0",
+		added + `_bucket{destination="ledger",le="5e-05"}`:   "1",
+		added + `_bucket{destination="ledger",le="0.0001"}`:  "2",
+		added + `_bucket{destination="ledger",le="0.001"}`:   "4",
+		added + `_bucket{destination="ledger",le="15"}`:      "4",
+		added + `_bucket{destination="ledger",le="+Inf"}`:    "5",
+		added + `_sum{destination="ledger"}`:                 "20.0021",
+		responses + `"2xx"}`:                                 "2",
+		responses + `"5xx"}`:                                 "1",
+		responses + `"4xx"}`:                                 "",
+		responses + `"none"}`:                                "2",
+		"lanyard_max_connections":                            "10000",
+	} {
+		if got := counted(t, r, series); got != want {
+			t.Errorf("%s is %q, want %s", series, got, want)
+		}
+	}
+}
+
+func TestHowLongTokensTake(t *testing.T) {
+	noExporter(t)
+	r := setup(t, nil)
+	start := time.Unix(1000, 0)
+	r.Obtained(telemetry.Obtaining{Start: start, End: start.Add(20 * time.Millisecond)})
+	r.Obtained(telemetry.Obtaining{Start: start, End: start.Add(16 * time.Second), Err: errors.New("away")})
+	for series, want := range map[string]string{
+		`lanyard_token_fetch_duration_seconds_bucket{result="obtained",le="0.01"}`:  "0",
+		`lanyard_token_fetch_duration_seconds_bucket{result="obtained",le="0.025"}`: "1",
+		`lanyard_token_fetch_duration_seconds_bucket{result="failed",le="15"}`:      "0",
+		`lanyard_token_fetch_duration_seconds_sum{result="failed"}`:                 "16",
+	} {
+		if got := counted(t, r, series); got != want {
+			t.Errorf("%s is %q, want %s", series, got, want)
+		}
+	}
+}
+
+func TestResultOfAReload(t *testing.T) {
+	noExporter(t)
+	r := setup(t, nil)
+	want := func(successful, when string) {
+		t.Helper()
+		for series, want := range map[string]string{
+			"lanyard_config_last_reload_successful": successful, "lanyard_config_last_reload_success_timestamp_seconds": when,
+		} {
+			if got := counted(t, r, series); got != want {
+				t.Errorf("%s is %q, want %q", series, got, want)
+			}
+		}
+	}
+	want("", "")
+	r.ConfigLoaded(time.Unix(1000, 0))
+	want("1", "1000")
+	r.ConfigRefused()
+	want("0", "1000")
+	r.ConfigLoaded(time.Unix(2000, 5e8))
+	want("1", "2000.5")
 }
 
 func TestSeriesAreBounded(t *testing.T) {

@@ -34,6 +34,13 @@ const (
 	metricListenerOpen   = "lanyard_listener_connections"
 	metricListenerClosed = "lanyard_listener_closed_connections_total"
 
+	metricLimit     = "lanyard_max_connections"
+	metricAdded     = "lanyard_request_added_latency_seconds"
+	metricResponses = "lanyard_upstream_responses_total"
+	metricFetchTime = "lanyard_token_fetch_duration_seconds"
+	metricReload    = "lanyard_config_last_reload_successful"
+	metricReloaded  = "lanyard_config_last_reload_success_timestamp_seconds"
+
 	metricIdentities     = "lanyard_identities"
 	metricTokenAvailable = "lanyard_identity_token_available"
 	metricTokenExpiry    = "lanyard_identity_token_expiry_timestamp_seconds"
@@ -43,6 +50,7 @@ const (
 	labelOutcome     = "outcome"
 	labelDestination = "destination"
 	labelIdentity    = "identity"
+	labelClass       = "status_class"
 	labelReason      = "reason"
 	labelResult      = "result"
 	labelEvent       = "event"

@@ -34,6 +34,7 @@ func (r *Recorder) Obtained(o Obtaining) {
 		result = resultFailed
 	}
 	r.metrics.fetches.get(fetchLabels{result, o.Identity}).Add(1)
+	r.metrics.fetchTimes.get(result, overflown).observe(o.End.Sub(o.Start), fetchBounds)
 	r.logObtaining(&o)
 	if r.tracer != nil {
 		r.traceObtaining(&o)

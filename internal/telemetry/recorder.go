@@ -84,6 +84,9 @@ func (r *Recorder) ObserveConnections(open func() int) {
 	r.metrics.connections.Store(&open)
 }
 
+// ConnectionLimit says how many connections may be open.
+func (r *Recorder) ConnectionLimit(most int) { r.metrics.limit.Store(int64(most)) }
+
 // ObserveHooks makes up the source of whether the hooks see connects. It
 // is called at every scrape, from any goroutine. A later call replaces the
 // source, nil removes it.

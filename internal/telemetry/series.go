@@ -14,52 +14,64 @@ const (
 	overflowName = "_other"
 )
 
-// counters maps label values to counters. Reading takes no lock and allocates
-// nothing: the map is never changed, a new combination replaces it by a copy.
+// counters is a family of counters.
 type counters[K comparable] struct {
 	overflow func(K) K // what a combination beyond maxSeries is counted as
-
-	mu  sync.Mutex // held while adding a combination
-	all atomic.Pointer[map[K]*atomic.Uint64]
+	family   family[K, atomic.Uint64]
 }
 
-func (c *counters[K]) get(key K) *atomic.Uint64 {
-	if known := c.all.Load(); known != nil {
+func (c *counters[K]) get(key K) *atomic.Uint64 { return c.family.get(key, c.overflow) }
+
+// each calls f for every combination, in no particular order.
+func (c *counters[K]) each(f func(key K, count uint64)) {
+	c.family.each(func(key K, value *atomic.Uint64) { f(key, value.Load()) })
+}
+
+// family maps label values to values, whose zero value is one that nothing was
+// counted in. Reading takes no lock and allocates nothing: the map is never changed,
+// a new combination replaces it by a copy.
+type family[K comparable, V any] struct {
+	mu  sync.Mutex // held while adding a combination
+	all atomic.Pointer[map[K]*V]
+}
+
+func (f *family[K, V]) get(key K, overflow func(K) K) *V {
+	if known := f.all.Load(); known != nil {
 		if s, ok := (*known)[key]; ok {
 			return s
 		}
 	}
-	return c.add(key)
+	return f.add(key, overflow)
 }
 
-func (c *counters[K]) add(key K) *atomic.Uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	known := map[K]*atomic.Uint64{}
-	if old := c.all.Load(); old != nil {
+func (f *family[K, V]) add(key K, overflow func(K) K) *V {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	known := map[K]*V{}
+	if old := f.all.Load(); old != nil {
 		known = *old
 	}
 	if len(known) >= maxSeries {
-		key = c.overflow(key)
+		key = overflow(key)
 	}
 	if s, ok := known[key]; ok {
 		return s
 	}
-	next := make(map[K]*atomic.Uint64, len(known)+1)
+	next := make(map[K]*V, len(known)+1)
 	maps.Copy(next, known)
-	s := &atomic.Uint64{}
+	s := new(V)
 	next[key] = s
-	c.all.Store(&next)
+	f.all.Store(&next)
 	return s
 }
 
 // each calls f for every combination, in no particular order.
-func (c *counters[K]) each(f func(key K, count uint64)) {
-	known := c.all.Load()
+func (f *family[K, V]) each(call func(key K, value *V)) {
+	known := f.all.Load()
 	if known == nil {
 		return
 	}
 	for key, s := range *known {
-		f(key, s.Load())
+		call(key, s)
 	}
 }

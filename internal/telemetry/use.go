@@ -11,6 +11,7 @@ import (
 // path and no query string.
 type Use struct {
 	Start   time.Time
+	Sent    time.Time // when the request was ready to be sent on; zero if it was not
 	End     time.Time
 	Outcome workload.Outcome
 

@@ -27,6 +27,7 @@ func (r *Recorder) Use(u Use) {
 	if u.Anonymous != "" {
 		r.metrics.anonymous.get(anonymousLabels{u.Anonymous, cmp.Or(u.Destination, u.Nearby), u.Identity}).Add(1)
 	}
+	r.metrics.hop.count(&u)
 	if r.logger.Enabled(context.Background(), slog.LevelDebug) {
 		r.logger.LogAttrs(context.Background(), slog.LevelDebug, "request", useLogAttributes(&u)...)
 	}
