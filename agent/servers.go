@@ -121,13 +121,14 @@ func (a *Agent) localAPIListener(api http.Handler, local *localListeners, addres
 	return o
 }
 
-// localSocketListener is the local API's Unix socket, which serves health, too.
+// localSocketListener is the local API's Unix socket, which serves health, and root's
+// questions, too.
 func (a *Agent) localSocketListener(api http.Handler, path string) *optional {
 	o := &optional{}
 	o.listen = func(ctx context.Context) (net.Listener, error) { return listenUnix(ctx, path) }
 	o.look = func(l net.Listener) error { return l.(*localapi.Socket).Check() }
 	o.serve = func(l net.Listener) *http.Server {
-		return localapi.NewServer(a.health.besides(api), localapi.Door{Peers: admission.PeersOf(l), Gate: o.gate, Log: a.log})
+		return localapi.NewServer(a.withWhy(a.health.besides(api)), localapi.Door{Peers: admission.PeersOf(l), Gate: o.gate, Log: a.log})
 	}
 	return o
 }

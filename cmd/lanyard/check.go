@@ -22,6 +22,7 @@ import (
 	"github.com/lanyardhq/lanyard/internal/attribution"
 	"github.com/lanyardhq/lanyard/internal/check"
 	"github.com/lanyardhq/lanyard/internal/registry"
+	"github.com/lanyardhq/lanyard/internal/why"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
@@ -44,6 +45,7 @@ type checkResult struct {
 	Errors   []checkFinding `json:"errors"`
 	Warnings []checkFinding `json:"warnings"`
 	Report   *check.Report  `json:"report,omitempty"`
+	URLs     []why.Report   `json:"urls,omitempty"`
 
 	identities, destinations int
 }
@@ -59,16 +61,22 @@ type checkFinding struct {
 func newCheckCommand() *cobra.Command {
 	var file string
 	command := &cobra.Command{
-		Use:   "check",
+		Use:   "check [URL...]",
 		Short: "Check an agent's configuration, and show which running processes would get which identity",
 		Long: "Checks an agent's configuration and exits with 2 if it is wrong. Otherwise shows what in it cannot work as\n" +
 			"it was meant, which running processes would get which identity, and which nearly would and why not.\n" +
-			"It changes nothing, needs no eBPF, and sees as much of other users' processes as the user who runs it.",
-		Args: cobra.NoArgs,
+			"Of each URL, it says which destination that is, who may go there and what is missing, and exits with 1 if a\n" +
+			"request there would get no token, whoever sent it. It changes nothing, needs no eBPF, and sees as much of other users' processes as the user who runs it.",
+		Args: cobra.ArbitraryArgs,
 	}
 	command.Flags().StringVarP(&file, "config", "c", "", "file to check (LANYARD_CONFIG)")
 	output := addOutputFlag(command)
-	command.RunE = func(command *cobra.Command, _ []string) error {
+	command.RunE = func(command *cobra.Command, urls []string) error {
+		for _, url := range urls {
+			if strings.HasSuffix(url, ".yaml") || strings.HasSuffix(url, ".yml") {
+				return usageError{fmt.Errorf("%s is a file; name it with -c", url)}
+			}
+		}
 		if file == "" {
 			settings, err := agent.ReadSettings(setVariables(os.Environ()))
 			if err != nil {
@@ -76,7 +84,7 @@ func newCheckCommand() *cobra.Command {
 			}
 			file = settings.Config
 		}
-		return runCheck(command.Context(), file, output, command.OutOrStdout())
+		return runCheck(command.Context(), file, urls, output, command.OutOrStdout())
 	}
 	return command
 }
@@ -92,7 +100,7 @@ func setVariables(environ []string) map[string]string {
 	return environment
 }
 
-func runCheck(ctx context.Context, file string, output *outputFlag, out io.Writer) error {
+func runCheck(ctx context.Context, file string, urls []string, output *outputFlag, out io.Writer) error {
 	result := checkResult{File: file, Errors: []checkFinding{}, Warnings: []checkFinding{}}
 	config, warnings, err := agent.LoadConfig(file, attribution.HostAccounts{})
 	if err != nil {
@@ -125,7 +133,31 @@ func runCheck(ctx context.Context, file string, output *outputFlag, out io.Write
 		result.Valid = false
 		return errors.Join(output.print(out, result, func(io.Writer) {}), invalidConfig{errors.New(strings.Join(wrong, "\n"))})
 	}
-	return output.print(out, result, result.print)
+	without, err := result.lookAtURLs(ctx, config.Policy, urls)
+	if err != nil {
+		return usageError{err}
+	}
+	err = output.print(out, result, result.print)
+	if err == nil && len(without) > 0 {
+		err = fmt.Errorf("%w for %s", errNoToken, strings.Join(without, ", "))
+	}
+	return err
+}
+
+// lookAtURLs explains what becomes of requests, whoever sends them, and returns the URLs
+// that get no token.
+func (r *checkResult) lookAtURLs(ctx context.Context, policy *registry.Policy, urls []string) (without []string, err error) {
+	for _, url := range urls {
+		report, err := agent.ExplainByConfig(ctx, policy, "by "+r.File, agent.WhyQuestion{URL: url})
+		if err != nil {
+			return nil, err
+		}
+		r.URLs = append(r.URLs, report)
+		if !report.Injected {
+			without = append(without, report.URL)
+		}
+	}
+	return without, nil
 }
 
 // ticketWarnings looks at the tickets of identities that the agent of this host, by our
@@ -223,6 +255,10 @@ func (r *checkResult) print(w io.Writer) {
 			at = fmt.Sprintf("%s:%d:%d: ", r.File, warning.Line, warning.Column)
 		}
 		fmt.Fprintf(w, "warning: %s%s\n", at, strings.ReplaceAll(warning.Reason, "\t", " "))
+	}
+	for _, url := range r.URLs {
+		fmt.Fprintln(w)
+		url.Print(w)
 	}
 	r.Report.Print(w)
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/lanyardhq/lanyard/internal/check"
 )
 
-// TestCheck runs the scripts of lanyard check. In them lanyard runs in this
+// TestCheck runs the scripts of lanyard check and lanyard why. In them lanyard runs in this
 // process, and started runs a program until the script ends.
 func TestCheck(t *testing.T) {
-	scripts, err := filepath.Glob("testdata/script/check*.txt")
+	scripts, err := filepath.Glob("testdata/script/[cw]h*.txt") // and why
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}

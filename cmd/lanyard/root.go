@@ -30,6 +30,7 @@ func newRootCommand() *cobra.Command {
 		newTicketCommand(),
 		newVerifyCommand(),
 		newVersionCommand(),
+		newWhyCommand(),
 	)
 	markRunErrors(root)
 	return root

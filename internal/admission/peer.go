@@ -28,7 +28,7 @@ func PeersOf(l net.Listener) Peers {
 func (p Peers) Party(c net.Conn) workload.Party {
 	switch c := c.(type) {
 	case *net.UnixConn:
-		if uid, ok := peerUser(c); ok {
+		if uid, ok := PeerUser(c); ok {
 			return workload.UserParty(uid)
 		}
 	case *net.TCPConn:

@@ -18,8 +18,8 @@ const (
 	anyCookie       = 0xff // each byte of INET_DIAG_NOCOOKIE
 )
 
-// peerUser returns who called connect(2) on the other end.
-func peerUser(c *net.UnixConn) (uid uint32, ok bool) {
+// PeerUser returns who called connect(2) on the other end.
+func PeerUser(c *net.UnixConn) (uid uint32, ok bool) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return 0, false

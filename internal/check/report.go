@@ -127,6 +127,12 @@ func sameName(s workload.Selector, p *workload.Process) bool {
 	})
 }
 
+// Hint says why a process does not have an identity although its configuration seems to
+// name what it runs, and what to write instead, or "".
+func Hint(identity *workload.Identity, p *workload.Process) string {
+	return hint(programs(identity), p)
+}
+
 // hint explains why the executable of a process is not the one that was
 // configured although it seems to be. It returns "" if it does not seem to be.
 func hint(targets []program, p *workload.Process) string {
@@ -146,7 +152,7 @@ func hint(targets []program, p *workload.Process) string {
 func misses(missed []workload.Mismatch) []Miss {
 	out := make([]Miss, len(missed))
 	for i, m := range missed {
-		out[i] = Miss{Kind: m.Kind, Wanted: m.Wanted, Had: shorten(m.Had)}
+		out[i] = Miss{Kind: m.Kind, Wanted: m.Wanted, Had: Shorten(m.Had)}
 	}
 	return out
 }
@@ -154,7 +160,8 @@ func misses(missed []workload.Mismatch) []Miss {
 // maxShown bounds what is shown of a command line.
 const maxShown = 120
 
-func shorten(s string) string {
+// Shorten bounds what is shown of a text that a process chose.
+func Shorten(s string) string {
 	if runes := []rune(s); len(runes) > maxShown {
 		return string(runes[:maxShown]) + "…"
 	}

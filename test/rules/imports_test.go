@@ -24,7 +24,7 @@ var ours = []struct {
 	may    []string
 	reason string
 }{
-	{"cmd/lanyard", []string{"agent", "internal"},
+	{"cmd/lanyard", []string{"agent", "docs", "internal"},
 		"a command parses, builds and runs; the path of a connection is not its business"},
 	{"agent", []string{"injector", "internal"},
 		"the composition root joins everything, but reaches the kernel through probe"},
@@ -57,6 +57,8 @@ var ours = []struct {
 		"whether an address is a host's does not depend on who asks, or what for; look-ups only share their room by a name"},
 	{"internal/check", []string{"internal/attribution", "internal/registry", "internal/trustedpath", "internal/workload"},
 		"what a configuration would do is found out without a kernel program or a connection"},
+	{"internal/why", []string{"internal/check", "internal/registry", "internal/workload"},
+		"what becomes of a request is explained from what it is handed; it asks neither kernel nor authority"},
 	{"internal/envsettings", nil, "how a setting is read does not hang on what it is for"},
 	{"internal/sdnotify", nil, "how a service manager is told does not hang on what it is told of"},
 	{"internal/folderlock", nil, "who has a folder does not hang on what is in it"},
@@ -82,6 +84,7 @@ var ours = []struct {
 	{"internal/verify", []string{"internal/httpserve", "internal/jose", "internal/serverurl"},
 		"a receiving service sees a token and its issuer's keys, and nothing of the issuer"},
 	{"internal/demo", []string{"agent", "internal"}, "the demo runs the product as its users do"},
+	{"docs", nil, "what is written for people does not hang on the program"},
 	{"docs/examples", nil, "an example stands for somebody else's program, which has none of our packages"},
 	{"test/attack", nil, "strangers and victims know what any local program can find out, and nothing of our code"},
 	{"test", []string{"agent", "bpf", "cmd", "injector", "internal", "test"}, "tests may look at everything"},
@@ -176,7 +179,7 @@ func TestSomeImportsAreForbidden(t *testing.T) {
 }
 
 func isOurs(name string) bool {
-	return allowed(name, []string{"agent", "bpf", "cmd", "injector", "internal", "test"}) && !strings.HasPrefix(name, "internal/race")
+	return allowed(name, []string{"agent", "bpf", "cmd", "docs", "injector", "internal", "test"}) && !strings.HasPrefix(name, "internal/race")
 }
 
 func allowed(name string, dirs []string) bool {
