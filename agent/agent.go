@@ -185,7 +185,7 @@ func (a *Agent) makeParts() (err error) {
 		Servers:   a.farEnds,
 		Dialer:    upstream{},
 		Verdicts:  a.probe,
-		Recorder:  a.recorder,
+		Recorder:  a.findMisses(),
 		Log:       a.log,
 		Now:       time.Now,
 		Limits:    injector.Limits{Connections: a.connections},

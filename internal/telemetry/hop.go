@@ -11,8 +11,9 @@ import (
 type hopMetrics struct {
 	added     family[string, histogram] // by destination
 	responses counters[responseLabels]
+	misses    counters[missLabels]
 
-	addedDesc, responsesDesc *prometheus.Desc
+	addedDesc, responsesDesc, missesDesc *prometheus.Desc
 }
 
 // responseLabels are the label values of a response. The class is its status' first
@@ -22,11 +23,26 @@ type responseLabels struct {
 	class       uint8
 }
 
+// missLabels are the label values of what probably missed a destination.
+type missLabels struct{ identity, destination, reason string }
+
+// Missed counts a request or connection of an identity that was probably meant for a
+// destination, and that by what it was could not have its token. The reason is one of a
+// small fixed set.
+func (r *Recorder) Missed(identity, destination, reason string) {
+	r.metrics.hop.misses.get(missLabels{identity, destination, reason}).Add(1)
+}
+
 func newHopMetrics() *hopMetrics {
 	return &hopMetrics{
 		responses: counters[responseLabels]{overflow: func(l responseLabels) responseLabels {
 			return responseLabels{overflowName, l.class}
 		}},
+		misses: counters[missLabels]{overflow: func(l missLabels) missLabels {
+			return missLabels{overflowName, overflowName, l.reason}
+		}},
+		missesDesc: prometheus.NewDesc(metricMisses, "Requests and connections of identities that were probably meant for a destination, and got no token.",
+			[]string{labelIdentity, labelDestination, labelReason}, nil),
 		addedDesc: prometheus.NewDesc(metricAdded, "From a request's head being read to its being ready to be sent on: what the hop adds.",
 			[]string{labelDestination}, nil),
 		responsesDesc: prometheus.NewDesc(metricResponses, "Responses of destinations to requests that were sent on, by class of status.",
@@ -57,6 +73,7 @@ var classes = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
 func (m *hopMetrics) Describe(out chan<- *prometheus.Desc) {
 	out <- m.addedDesc
 	out <- m.responsesDesc
+	out <- m.missesDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -66,5 +83,8 @@ func (m *hopMetrics) Collect(out chan<- prometheus.Metric) {
 	})
 	m.responses.each(func(l responseLabels, n uint64) {
 		out <- prometheus.MustNewConstMetric(m.responsesDesc, prometheus.CounterValue, float64(n), clean(l.destination), classes[l.class])
+	})
+	m.misses.each(func(l missLabels, n uint64) {
+		out <- prometheus.MustNewConstMetric(m.missesDesc, prometheus.CounterValue, float64(n), clean(l.identity), clean(l.destination), l.reason)
 	})
 }

@@ -37,6 +37,7 @@ const (
 	metricLimit     = "lanyard_max_connections"
 	metricAdded     = "lanyard_request_added_latency_seconds"
 	metricResponses = "lanyard_upstream_responses_total"
+	metricMisses    = "lanyard_probable_misses_total"
 	metricFetchTime = "lanyard_token_fetch_duration_seconds"
 	metricReload    = "lanyard_config_last_reload_successful"
 	metricReloaded  = "lanyard_config_last_reload_success_timestamp_seconds"
