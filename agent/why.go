@@ -147,13 +147,13 @@ func described(q WhyQuestion) (why.Subject, error) {
 func (a *Agent) reaches(cgroup2 string) func(*workload.Process) why.Answer {
 	return func(p *workload.Process) why.Answer {
 		if err := a.probe.Hooks(); err != nil {
-			return why.Answer{State: why.No, Says: "the hooks do not see every connect: " + err.Error(), Do: "see /readyz"}
+			return why.Answer{State: why.No, Unseen: true, Says: "the hooks do not see every connect: " + err.Error(), Do: "see /readyz"}
 		}
 		if p == nil || p.Image.PID == 0 {
 			return why.Answer{State: why.OK, Says: "it runs, and its hooks are attached"}
 		}
 		if within, ok := strings.CutPrefix(filepath.Clean(a.settings.Cgroup), filepath.Clean(cgroup2)); a.settings.Cgroup != "" && ok && !isWithin(p.Cgroup, within) {
-			return why.Answer{State: why.No, Says: fmt.Sprintf("it watches the cgroup %s, and the process is in %s", within, p.Cgroup),
+			return why.Answer{State: why.No, Unseen: true, Says: fmt.Sprintf("it watches the cgroup %s, and the process is in %s", within, p.Cgroup),
 				Do: "start the process in that cgroup, or the agent with another --cgroup, or none"}
 		}
 		if own, err := os.Readlink("/proc/self/ns/net"); err == nil {

@@ -3,10 +3,12 @@ package injector
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
@@ -59,4 +61,33 @@ func TestNoCallerSilencesWarningsAboutAnother(t *testing.T) {
 	call(1000)
 	count(without, 2)
 	count(unknown, 2)
+}
+
+// What is said of an identity's requests at one destination, or for one cause, hides
+// nothing of what is said of another one.
+func TestWarningsByCauseAndDestination(t *testing.T) {
+	payroll := ledger(func(d *workload.Destination) { d.Name, d.Hosts = "payroll", []string{"payroll.internal"} })
+	var why atomic.Pointer[error]
+	w := newWorld(t, func(w *world, _ *Config) {
+		identified := w.policies.Load()
+		w.setPolicy(&policy{identity: identified.identity, destinations: append(slices.Clone(identified.destinations), payroll)})
+		w.getToken = func(context.Context, token.Request) (token.Token, error) { return token.Token{}, *why.Load() }
+	})
+	ask := func(host string, cause error, lines int) {
+		t.Helper()
+		why.Store(&cause)
+		for range 3 {
+			client := w.client()
+			client.send("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n")
+			w.use(workload.TokenUnavailable)
+			client.close()
+		}
+		if n := strings.Count(w.logged(), `"a request gets no token" identity=billing`); n != lines {
+			t.Errorf("after %s, %v: %d lines, want %d:\n%s", host, cause, n, lines, w.logged())
+		}
+	}
+	ask("ledger.internal", token.ErrUnreachable, 1)
+	ask("payroll.internal", token.ErrUnreachable, 2)
+	ask("ledger.internal", token.ErrNotEnrolled, 3)
+	ask("ledger.internal", token.ErrUnreachable, 3)
 }

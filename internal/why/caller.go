@@ -32,8 +32,7 @@ func describe(p *workload.Process) string {
 
 func (e *explanation) reach() {
 	if e.world.Reach != nil {
-		// What the hooks do not see is counted nowhere; what they cannot have served is
-		// the kernel's to decide.
+		// What nobody can serve is the kernel's to decide, by the fail policy.
 		e.answered("agent", workload.AgentUnavailable, e.world.Reach(e.subject.Process))
 	}
 }

@@ -50,6 +50,7 @@ type World struct {
 type Answer struct {
 	State    State
 	Says, Do string
+	Unseen   bool // with No: Lanyard does not see the request, so that nothing counts it
 }
 
 // Explain follows the request. It goes on where a step says no, so that everything that
@@ -175,6 +176,9 @@ func (e *explanation) no(name string, outcome workload.Outcome, says, do string)
 // answered adds a step that somebody else answers.
 func (e *explanation) answered(name string, outcome workload.Outcome, a Answer) {
 	if a.State == No {
+		if a.Unseen {
+			outcome = ""
+		}
 		e.no(name, outcome, a.Says, a.Do)
 		return
 	}

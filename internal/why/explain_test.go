@@ -71,7 +71,11 @@ func TestTheFirstNoDecides(t *testing.T) {
 		{name: "a tie", exe: "/opt/reports", outcome: "identity_ambiguous", step: "identity", says: "reports and reports-too match equally well"},
 		{name: "TRACE", method: "TRACE", outcome: "untouched", step: "rule"},
 		{name: "TLS at another port", url: "https://ledger.test/", outcome: "not_http", step: "protocol"},
-		{name: "the agent does not see it", change: func(w *World) { w.Reach = func(*workload.Process) Answer { return no } }, outcome: "agent_unavailable", step: "agent", says: "not here"},
+		{name: "no listener where it is", change: func(w *World) { w.Reach = func(*workload.Process) Answer { return no } }, outcome: "agent_unavailable", step: "agent", says: "not here"},
+		{name: "the agent does not see it", change: func(w *World) {
+			w.Reach = func(*workload.Process) Answer { return Answer{State: No, Unseen: true, Says: "not here"} }
+			w.Token = func(string, string) Answer { return no }
+		}, outcome: "", step: "agent", says: "not here"},
 		{name: "no token", change: func(w *World) { w.Token = func(string, string) Answer { return no } }, outcome: "token_unavailable", step: "token"},
 		{name: "full", change: func(w *World) { w.Room = func() Answer { return no } }, outcome: "agent_unavailable", step: "connections"},
 		{name: "unverified, and no token", change: func(w *World) {

@@ -54,7 +54,7 @@ func TestWhy(t *testing.T) {
 		says      []string
 	}{
 		{"another user", waiting(lab.Place{Cgroup: w.programs, Net: w.net, Files: w.files, User: nobodyUser()}), []string{ledgerURL}, []string{"its user is another", "user: wanted root, has"}},
-		{"outside the agent's cgroup", waiting(elsewhere), []string{ledgerURL}, []string{"it watches the cgroup", "agent_unavailable"}},
+		{"outside the agent's cgroup", waiting(elsewhere), []string{ledgerURL}, []string{"it watches the cgroup", "Lanyard would not see it"}},
 		{"another address", curl, []string{"--address", otherV4.String(), ledgerURL}, []string{"destination_unverified", "add " + otherV4.String() + "/32 to the destination's addresses"}},
 		{"another port", curl, []string{"http://" + ledgerHost + ":8081/"}, []string{"no destination has port 8081", "ledger has the host at port 8080"}},
 	} {
