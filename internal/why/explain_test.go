@@ -123,6 +123,27 @@ func TestTheFirstNoDecides(t *testing.T) {
 	}
 }
 
+// The step about the kernel asks what the connect hook asks.
+func TestConditionsOfTheKernel(t *testing.T) {
+	for says, change := range map[string]func(*workload.Process){
+		"its user is another":          func(p *workload.Process) { p.UID = 0 },
+		"its file's name is somewhere": func(p *workload.Process) { p.Executable = "/opt/somewhere" },
+		"it may be billing":            func(p *workload.Process) { p.Executable = "/elsewhere/billing" },
+	} {
+		subject := by("/opt/billing")
+		change(subject.Process)
+		report, err := Explain(t.Context(), Question{URL: "ledger.test", Subject: subject}, world(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range report.Steps {
+			if step.Name == "kernel" && !strings.Contains(step.Says, says) {
+				t.Errorf("it says %q, want %q", step.Says, says)
+			}
+		}
+	}
+}
+
 // A program's path and arguments go to an administrator's terminal.
 func TestNothingReachesTheTerminalRaw(t *testing.T) {
 	report, err := Explain(t.Context(), Question{URL: "http://ledger.test/", Subject: by("/opt/\x1b[2Jbilling")}, world(t))
