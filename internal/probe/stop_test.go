@@ -27,7 +27,7 @@ func TestStopRedirecting(t *testing.T) {
 		must(t, h.announce(family, true))
 	}
 	second := h.start(t, "billing")
-	requireErrno(t, "connect to closed", second.connect(t, at(target4)), unix.EPERM)
+	requireErrno(t, "connect to closed", second.connect(t, at(target4)), unix.ECONNREFUSED)
 	requireErrno(t, "connect to open", second.connect(t, at(open4)), 0)
 	flow := h.claim(t, unix.AF_INET)
 	if flow.Client != unmapped(t, waiting.Local) {
@@ -37,7 +37,7 @@ func TestStopRedirecting(t *testing.T) {
 	c.end(t)
 	h.requireEnded(t, flow.Image, epoch)
 	must(t, h.leave())
-	requireErrno(t, "connect to closed after the stop", second.connect(t, at(target4)), unix.EPERM)
+	requireErrno(t, "connect to closed after the stop", second.connect(t, at(target4)), unix.ECONNREFUSED)
 	h.startAgent(t) // for the cleanup
 }
 
@@ -75,7 +75,7 @@ func TestNoMomentBetween(t *testing.T) {
 	stop()
 	counts := candidate.do(t, request{Do: "stop hammer"}).Counts
 	t.Logf("counts: a candidate's connects ended so: %v", counts)
-	if counts["D"] != 0 || counts["I"] < 200 || counts[unix.EPERM.Error()] == 0 {
+	if counts["D"] != 0 || counts["I"] < 200 || counts[unix.ECONNREFUSED.Error()] == 0 {
 		t.Errorf("a candidate's connects ended so: %v; want some injected, some refused, and none at the destination", counts)
 	}
 	passed := bystander.do(t, request{Do: "stop hammer"}).Counts
@@ -106,7 +106,7 @@ func TestAbandonRestores(t *testing.T) {
 	h.watchExactly(t, billing)
 	must(t, h.leave())
 	c := h.startIn(t, billing, lab.Place{Cgroup: h.cgroup, Net: h.net})
-	requireErrno(t, "connect while no agent runs", c.connect(t, at(target4)), unix.EPERM)
+	requireErrno(t, "connect while no agent runs", c.connect(t, at(target4)), unix.ECONNREFUSED)
 	h.config.Connections /= 2
 	h.startAgent(t)
 	before, closed, files := *h.probe.former, maps.Clone(h.probe.closed), h.files(t)
@@ -134,7 +134,7 @@ func TestAbandonRestores(t *testing.T) {
 	if *h.probe.former != before {
 		t.Errorf("a configuration in vain left %+v, was %+v", *h.probe.former, before)
 	}
-	requireErrno(t, "connect after starts in vain", c.connect(t, at(target4)), unix.EPERM)
+	requireErrno(t, "connect after starts in vain", c.connect(t, at(target4)), unix.ECONNREFUSED)
 }
 
 // told returns what the kernel goes by.
