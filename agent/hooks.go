@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/lanyardhq/lanyard/internal/probe"
 )
 
 const (
@@ -27,18 +25,25 @@ const (
 // hooksInterval is how often health hears of the hooks.
 const hooksInterval = time.Second
 
+// mountLooks is at how many of these times mount tables, which can be long, are looked at.
+const mountLooks = 60
+
 // watchHooks keeps health informed of the hooks and pins, and of other agents' that are
 // dead, until ctx ends. The probe mends what it can, and logs what it found.
 func (a *Agent) watchHooks(ctx context.Context) {
 	tick := time.NewTicker(hooksInterval)
 	defer tick.Stop()
-	for {
+	var outlives error
+	for look := 0; ; look++ {
+		if look%mountLooks == 0 {
+			outlives = a.probe.Outlives()
+		}
 		if err := a.probe.Hooks(); err != nil {
 			a.health.fail(partHooks, err.Error())
 		} else {
 			a.health.ok(partHooks)
 		}
-		a.tell(partPins, whyUnpinned(a.probe))
+		a.tell(partPins, whyUnpinned(a.probe.Pins(), outlives))
 		a.tell(partEvents, a.probe.Events())
 		a.tell(partDeadAgents, a.probe.DeadAgents())
 		select {
@@ -60,12 +65,13 @@ func (a *Agent) tell(part string, wrong error) {
 
 // whyUnpinned says why the end of the agent, however it ends, would leave closed
 // destinations open; nil if it would not.
-func whyUnpinned(p *probe.Probe) error {
-	if err := p.Pins(); err != nil {
-		return fmt.Errorf("not pinned, so that the end of the agent would leave closed destinations open: %w", err)
+func whyUnpinned(pins, outlives error) error {
+	switch {
+	case pins != nil:
+		return fmt.Errorf("not pinned, so that the end of the agent would leave closed destinations open: %w", pins)
+	case outlives != nil:
+		return fmt.Errorf("the end of the agent's container may leave closed destinations open: %w", outlives)
+	default:
+		return nil
 	}
-	if err := p.Outlives(); err != nil {
-		return fmt.Errorf("the end of the agent's container may leave closed destinations open: %w", err)
-	}
-	return nil
 }

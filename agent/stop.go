@@ -97,6 +97,9 @@ func (a *Agent) letGo() error {
 		a.log.Warn("ended; hooks and maps could not be pinned and end with this process, so that closed destinations are open from now on", "error", unpinned)
 		return a.probe.Leave()
 	default:
+		if err := a.probe.Outlives(); err != nil {
+			a.log.Warn("hooks and pins may end with the agent's container, and closed destinations be open from then on", "reason", err)
+		}
 		err := a.probe.Leave()
 		a.log.Info("ended; hooks and pins stay, so that identities are refused at closed destinations, and all else passes, until an agent of this instance runs again",
 			"pins", a.probe.PinFolder(), "remove", a.uninstallCommand(), "or", "rm -r "+a.probe.PinFolder())

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -40,11 +41,12 @@ destinations:
 
 // within is the agent, started by a shell in namespaces or with rights that a wrapper
 // makes. In the script, AGENT stands for its command line.
-func (w *world) within(config, script string, wrapper ...string) *exec.Cmd {
+// It is killed when ctx ends.
+func (w *world) within(ctx context.Context, config, script string, wrapper ...string) *exec.Cmd {
 	agent := w.agentCommand(w.config(config))
 	line := "'" + strings.Join(agent.Args, "' '") + "'"
 	arguments := append(wrapper, "/bin/sh", "-c", strings.ReplaceAll(script, "AGENT", line))
-	cmd := exec.Command(arguments[0], arguments[1:]...)
+	cmd := exec.CommandContext(ctx, arguments[0], arguments[1:]...)
 	cmd.Env = agent.Env
 	return cmd
 }
@@ -67,7 +69,7 @@ func TestFactsThatCannotBeHad(t *testing.T) {
 			[]string{"identity unit can match no process here, since its systemd_unit cannot be known", "identity group", "its cgroup cannot", "--cgroupns=host"}},
 		{"cgroup namespace, served_by", servedConfig, ownCgroup, []string{"unshare", "--cgroup", "--mount"},
 			[]string{"destination ledger gets no token here", "--cgroupns=host"}},
-		{"PID namespace", executableConfig, "AGENT", []string{"unshare", "--pid", "--fork", "--mount-proc"},
+		{"PID namespace", executableConfig, "AGENT", []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"},
 			[]string{"identity program", "its exe and user cannot be known", "--pid=host", "hostPID: true"}},
 		{"no right to look at others", executableConfig, "exec AGENT", []string{"setpriv", "--inh-caps=-all", "--bounding-set=-sys_ptrace"},
 			[]string{"identity program", "its exe cannot be known", "CAP_SYS_PTRACE"}},
@@ -75,7 +77,9 @@ func TestFactsThatCannotBeHad(t *testing.T) {
 			[]string{"identity unit", "CAP_DAC_READ_SEARCH"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			output, err := place.Output(w.within(test.config, test.script, test.wrapper...))
+			ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
+			defer cancel()
+			output, err := place.Output(w.within(ctx, test.config, test.script, test.wrapper...))
 			if exitCode(err) != 2 {
 				t.Errorf("the agent ended with %v, want a refusal (2):\n%s", err, output)
 			}
@@ -94,7 +98,7 @@ func TestReloadThatAsksWhatCannotBeKnown(t *testing.T) {
 	w.startAuthority()
 	w.createTicket("ticket", "--max-uses", "1")
 	w.agent = startProcess(t, lab.Place{Cgroup: w.services, Net: w.net, Files: w.files}, "agent",
-		w.within(executableConfig, ownCgroup, "unshare", "--cgroup", "--mount"))
+		w.within(t.Context(), executableConfig, ownCgroup, "unshare", "--cgroup", "--mount"))
 	w.agent.WaitUntil(t, waitLimit, func() error { return w.getOK(metricsURL + "/readyz") })
 	w.reload(w.config(executableConfig + strings.TrimPrefix(unitConfig, "\nidentities:\n")))
 	w.agent.waitForLog(t, "the former one stays in force")
@@ -111,7 +115,7 @@ func TestHostsCgroupsInAContainer(t *testing.T) {
 	w.startAuthority()
 	w.createTicket("ticket", "--max-uses", "2")
 	w.agent = startProcess(t, lab.Place{Cgroup: w.services, Net: w.net, Files: w.files}, "agent",
-		w.within(unitConfig, "exec AGENT", "unshare", "--cgroup"))
+		w.within(t.Context(), unitConfig, "exec AGENT", "unshare", "--cgroup"))
 	w.agent.WaitUntil(t, waitLimit, func() error { return w.getOK(metricsURL + "/readyz") })
 	w.stopAgent()
 }
@@ -123,7 +127,7 @@ func TestPinsOfAContainer(t *testing.T) {
 	w.startAuthority()
 	w.createTicket("ticket", "--max-uses", "1")
 	w.agent = startProcess(t, lab.Place{Cgroup: w.services, Net: w.net, Files: w.files}, "agent",
-		w.within(executableConfig, `mount -t bpf -o mode=0700 bpf "$LANYARD_BPFFS" && exec AGENT`, "unshare", "--mount"))
+		w.within(t.Context(), executableConfig, `mount -t bpf -o mode=0700 bpf "$LANYARD_BPFFS" && exec AGENT`, "unshare", "--mount"))
 	w.agent.WaitUntil(t, waitLimit, func() error { return w.getOK(metricsURL + "/readyz") })
 	w.wantReadiness("ok\ndegraded: pins: the end of the agent's container may leave closed destinations open: the BPF file system at " + w.bpffs)
 	w.agent.waitForLog(t, "the fail policy may end with this container")
@@ -131,6 +135,9 @@ func TestPinsOfAContainer(t *testing.T) {
 		t.Errorf("lanyard_problems is %d, want 1", problems)
 	}
 	w.agent.end(t, syscall.SIGTERM)
+	if output := w.agent.Output(); !strings.Contains(output, "hooks and pins may end with the agent's container") {
+		t.Error("the agent ends without a word on that")
+	}
 	if pins := lab.Pins(t, w.bpffs); len(pins) > 0 {
 		t.Errorf("pins are on the host: %v", pins)
 	}
