@@ -7,11 +7,13 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/lanyardhq/lanyard/bpf"
+	"github.com/lanyardhq/lanyard/internal/workload"
 	"github.com/lanyardhq/lanyard/test/lab"
 )
 
@@ -175,4 +177,33 @@ func TestEventsAreReadAgain(t *testing.T) {
 	c.end(t)
 	h.requireEnded(t, flow.Image, epoch)
 	lab.Eventually(t, waitLimit, func() error { return h.hasEnded(flow.Image) })
+}
+
+// A reload that changes no identity leaves no moment in which the kernel is not sure of
+// any, also where one has a pattern of cgroups that only user space can judge: an agent
+// that died then would leave it so.
+func TestReloadKeepsCertainty(t *testing.T) {
+	h := newClosedHost(t)
+	billing := copyOf(t, "billing")
+	w := h.watchExactly(t, billing)
+	w.Conditions = append(w.Conditions, workload.Condition{
+		Identity: "pattern", Selector: "cgroup: /some*", ExecutableNames: []string{"other"},
+		Cgroup: func(path string) bool { return strings.HasPrefix(path, "/some") },
+	})
+	h.watch(t, w)
+	must(t, h.probe.learnPaths())
+	before := h.told(t)
+	c := h.startIn(t, billing, lab.Place{Cgroup: h.cgroup, Net: h.net})
+	live := func() {
+		if now := h.told(t); now != before || now.Exact == 0 {
+			t.Errorf("during a reload the kernel goes by %+v, before by %+v", now, before)
+		}
+		requireErrno(t, "connect to closed during a reload", c.connect(t, at(target4)), unix.ECONNREFUSED)
+	}
+	must(t, h.probe.StopRedirecting())
+	w.Ports = append(w.Ports, workload.WatchedPort{Port: unwatched})
+	must(t, h.probe.Apply(w, live))
+	if now := h.told(t); now != before {
+		t.Errorf("after it the kernel goes by %+v", now)
+	}
 }

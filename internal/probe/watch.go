@@ -55,12 +55,13 @@ func (p *Probe) Apply(w workload.Watch, live func()) error {
 // judgesBy reports whether the kernel tells bystanders from candidates by exactly
 // these conditions already. Then nobody need become a candidate while they are
 // replaced: an agent that takes over has no listener yet, so that bystanders would
-// be refused at closed destinations.
+// be refused at closed destinations. Nor does an agent that hangs or dies during a reload
+// leave the kernel without its certainty.
 func (p *Probe) judgesBy(next compiledWatch) (bool, error) {
 	now := &p.settings
 	if now.Flags&bpf.ConnectSettingFlagALL_CANDIDATES != 0 || now.Identities != next.identities || now.Exact != next.exact ||
 		now.Fingerprint != next.fingerprint || now.NameAny != next.nameAny || now.UidAny != next.uidAny || now.GidAny != next.gidAny || now.FileAny != next.fileAny ||
-		now.CgroupAny != next.cgroupAny || next.cgroupOpen != 0 { // what those mean, the kernel does not hold
+		now.CgroupAny != next.cgroupAny || next.cgroupOpen != 0 && !p.hasApplied(next) {
 		return false, nil
 	}
 	for _, table := range next.tables(&p.connect) {
@@ -70,6 +71,13 @@ func (p *Probe) judgesBy(next compiledWatch) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// hasApplied reports whether these conditions are those that this agent applied last. What
+// those on cgroups mean that are its own to judge, the kernel does not hold: a former
+// agent's may have meant something else.
+func (p *Probe) hasApplied(next compiledWatch) bool {
+	return p.watch.count > 0 && p.watch.count == next.count && p.watch.fingerprint == next.fingerprint
 }
 
 // makeAllCandidates has everybody looked at by user space. Identities whose conditions
