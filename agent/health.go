@@ -63,9 +63,11 @@ func (h *health) ok(part string) (news bool) {
 
 // count returns how many parts do not work.
 func (h *health) count() (failing, degraded int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, p := range h.problems {
+	problems, look := h.now()
+	if look != nil {
+		degraded = len(look())
+	}
+	for _, p := range problems {
 		if p.fatal {
 			failing++
 		} else {
@@ -82,12 +84,16 @@ func (h *health) lookAlso(look func() []degradation) {
 	h.looked = look
 }
 
+func (h *health) now() (problems map[string]problem, look func() []degradation) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.problems), h.looked
+}
+
 // report is what /readyz answers: 503 where the data path cannot work, and a line for
 // each part that does not.
 func (h *health) report() (status int, text string) {
-	h.mu.Lock()
-	problems, look := maps.Clone(h.problems), h.looked
-	h.mu.Unlock()
+	problems, look := h.now()
 	var failing, degraded []string
 	for _, part := range slices.Sorted(maps.Keys(problems)) {
 		p := problems[part]

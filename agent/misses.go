@@ -35,8 +35,8 @@ type misses struct {
 	count    func(identity, destination, reason string)
 	log      *slog.Logger
 
-	mu   sync.Mutex                    // guards what follows
-	of   *registry.Policy              // what seen is about
+	mu   sync.Mutex                   // guards what follows
+	of   *registry.Policy             // what seen is about
 	seen map[string]map[goal]probably // by identity
 }
 

@@ -35,6 +35,7 @@ func (ex *exchange) withdraw(outcome workload.Outcome, reason error) {
 	ex.token = token.Token{}
 	ex.use.Outcome, ex.use.Reason = outcome, reason
 	ex.use.Audience, ex.use.TokenID, ex.use.Expires = "", "", time.Time{}
+	ex.use.Sent = time.Time{}
 }
 
 // pipeline is the queue of requests that were sent and not yet answered in full:
