@@ -179,5 +179,7 @@ func (w *world) startSocketServers() {
 		at = append(at, fmt.Sprintf("10.98.5.%d/24", number), fmt.Sprintf("fd98:5::%d/64", number))
 	}
 	lab.Connect(w.t, w.net, []string{"10.98.5.1/24", "10.98.5.9/24", "fd98:5::9/64", "fd98:5::1/64"}, servers, at)
+	w.net.AddUnreachable(w.t, "10.97.99.0/24")
+	w.net.AddUnreachable(w.t, "fd97::/64")
 	startSocketServers(w.t, servers, w.net)
 }

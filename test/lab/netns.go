@@ -153,12 +153,24 @@ func (n *NetNS) AddRoute(t testing.TB, prefix, gateway string) {
 // a dead network does: the sender gets no answer.
 func (n *NetNS) AddBlackhole(t testing.TB, prefix string) {
 	t.Helper()
+	n.addDeadEnd(t, prefix, unix.RTN_BLACKHOLE)
+}
+
+// AddUnreachable makes the namespace refuse what goes to a prefix, as it does where a
+// router says that it cannot get there.
+func (n *NetNS) AddUnreachable(t testing.TB, prefix string) {
+	t.Helper()
+	n.addDeadEnd(t, prefix, unix.RTN_UNREACHABLE)
+}
+
+func (n *NetNS) addDeadEnd(t testing.TB, prefix string, kind int) {
+	t.Helper()
 	destination, err := netlink.ParseIPNet(prefix)
 	if err != nil {
 		t.Fatalf("parse prefix: %v", err)
 	}
-	if err := n.links.RouteAdd(&netlink.Route{Dst: destination, Type: unix.RTN_BLACKHOLE}); err != nil {
-		t.Fatalf("add blackhole %s: %v", prefix, err)
+	if err := n.links.RouteAdd(&netlink.Route{Dst: destination, Type: kind}); err != nil {
+		t.Fatalf("add dead end %s: %v", prefix, err)
 	}
 }
 

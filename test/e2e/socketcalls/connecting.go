@@ -23,6 +23,7 @@ var calls = []struct {
 	{"connect to a port where nobody listens", toNobody},
 	{"connect there without waiting", toNobodyWithoutWaiting},
 	{"connect to a network without a route", toNowhere},
+	{"connect to a host that cannot be reached", toUnreachable},
 	{"bind to a port", boundPort},
 	{"bind to an address", boundAddress},
 	{"bind to an address and a port", boundBoth},
@@ -153,10 +154,13 @@ func toNobodyWithoutWaiting(c *caller) {
 	closeAll(fd)
 }
 
-func toNowhere(c *caller) {
-	to := netip.MustParseAddr("10.99.99.1")
+func toNowhere(c *caller)     { c.toDeadEnd("10.99.99.1", "fd99::1") }
+func toUnreachable(c *caller) { c.toDeadEnd("10.97.99.1", "fd97::1") }
+
+func (c *caller) toDeadEnd(v4, v6 string) {
+	to := netip.MustParseAddr(v4)
 	if c.family == "6" {
-		to = netip.MustParseAddr("fd99::1")
+		to = netip.MustParseAddr(v6)
 	}
 	fd := c.socket()
 	c.heard("connect", named(unix.Connect(fd, c.sockaddr(to, serverPort))))
