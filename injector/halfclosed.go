@@ -13,7 +13,8 @@ var errResetAfterEnd = errors.New("the destination reset the connection after it
 // destination takes no more. Nothing else would notice before the client's next bytes
 // but one. It ends with the upstream's socket at the latest.
 func (c *conn) passResetOn() {
-	if c.upstream == nil || c.mode.Load() != modeOpaque || c.aborted.Load() {
+	mode := c.mode.Load()
+	if c.upstream == nil || mode == modeHTTP || mode == modeBroken || c.aborted.Load() {
 		return
 	}
 	raw, err := c.upstream.SyscallConn()
@@ -27,7 +28,7 @@ func (c *conn) passResetOn() {
 		return wasRefused || err != nil || wasReset(raw)
 	})
 	// What waits for a client that reads slowly would be lost.
-	if _, waiting := sent(c.client); wasRefused && !waiting {
+	if _, waiting := sent(c.client); wasRefused && !waiting && c.mode.Load() == modeOpaque {
 		c.abort(errResetAfterEnd)
 	}
 }

@@ -12,21 +12,25 @@ import (
 // A destination that has closed resets what still comes. The client hears of it without
 // another byte, as it would on a connection of its own.
 func TestResetAfterTheLastByte(t *testing.T) {
-	w := newWorld(t)
-	client, upstream := w.pair()
-	client.send("\x16hello")
-	upstream.expect("\x16hello")
-	upstream.send("welcome")
-	client.expect("welcome")
-	upstream.close()
-	client.expectEnd()
-	client.send("more")
-	eventually(t, "the client's connection is reset", func() bool { return w.server.Open() == 0 })
-	must(t, client.conn.SetWriteDeadline(time.Now().Add(patience)))
-	if _, err := client.conn.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
-		t.Errorf("the client's next write: %v, want %v", err, syscall.EPIPE)
+	for name, turns := range map[string][]turn{
+		"after a conversation": {says(false, "\x16hello"), says(true, "welcome")},
+		"before any byte":      nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			client, upstream := w.pair()
+			w.converse(client, upstream, turns, 1000)
+			upstream.close()
+			client.expectEnd()
+			client.send("\x16more")
+			eventually(t, "the client's connection is reset", func() bool { return w.server.Open() == 0 })
+			must(t, client.conn.SetWriteDeadline(time.Now().Add(patience)))
+			if _, err := client.conn.Write([]byte("x")); !errors.Is(err, syscall.EPIPE) {
+				t.Errorf("the client's next write: %v, want %v", err, syscall.EPIPE)
+			}
+			w.use(workload.NotHTTP)
+		})
 	}
-	w.use(workload.NotHTTP)
 }
 
 // A destination that has only ended its own direction takes what the client sends.
