@@ -264,6 +264,8 @@ func TestResponseDoubt(t *testing.T) {
 		{"HTTP/1.1 304 x\r\nTransfer-Encoding: chunked\r\n\r\n", get, noBody, errCoding},
 		{"HTTP/1.1 204 x\r\nTransfer-Encoding: chunked\r\n\r\n", get, noBody, errCoding},
 		{"HTTP/1.1 204 x\r\nX : y\r\n\r\n", get, noBody, nil},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked \r\n\r\n", get, chunkedBody, errCoding},
+		{"HTTP/1.1 200 OK\r\nTransfer-Encoding:\t chunked\r\n\r\n", get, chunkedBody, nil},
 		{"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", head, noBody, nil},
 	} {
 		r, done, err := parseResponse([]byte(c.head))

@@ -20,7 +20,7 @@ var validResponses = []string{
 	"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi\r\n",
 	"HTTP/1.1 200 OK\r\nX: y\r\n\tz: \r\nContent-Length: 2\r\nContent-Length: 02\r\n\r\nhi",
 	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n00000000000000000003 \r\nabc\r\n0 ;;\r\nX\r\n\r\n",
-	"HTTP/1.1 200 OK\nTransfer-Encoding:\tchunked\t\n\n3\nabc\r\n0\n\r\n",
+	"HTTP/1.1 200 OK\nTransfer-Encoding:\tchunked\n\n3\nabc\r\n0\n\r\n",
 }
 
 // doubtfulResponses are whole, and nobody may take what follows them for another one.

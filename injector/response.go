@@ -162,11 +162,14 @@ func (r *response) field(line []byte) error {
 		return errFieldValue
 	}
 	r.last = framingField
-	switch value = bytes.Trim(value, " \t"); {
+	switch trimmed := bytes.Trim(value, " \t"); {
 	case isName(name, "content-length"):
-		return r.addLengths(value)
+		return r.addLengths(trimmed)
 	case isName(name, "transfer-encoding"):
-		r.addCoding(value)
+		if len(trimmed) > 0 && isBlank(value[len(value)-1]) { // some clients take it for a part of the name
+			r.suspect(errCoding)
+		}
+		r.addCoding(trimmed)
 	default:
 		r.last = otherField
 	}

@@ -17,6 +17,7 @@ var (
 	lineEnd    = regexp.MustCompile(`\r?\n`)
 	looseField = regexp.MustCompile("^([!#$%&'*+.^_`|~0-9A-Za-z-]+)([ \\t]*):([^\\x00-\\x08\\x0a-\\x1f\\x7f]*)$")
 	folded     = regexp.MustCompile(`^[ \t][^\x00-\x08\x0a-\x1f\x7f]*$`)
+	padded     = regexp.MustCompile(`(?i)^transfer-encoding[ \t]*:.*[^ \t].*[ \t]$`)
 	aboutBody  = regexp.MustCompile(`(?i)^(content-length|transfer-encoding)[ \t]*:`)
 	looseChunk = regexp.MustCompile(`^0*([0-9A-Fa-f]{0,15})[ \t]*(;[^\x00-\x08\x0a-\x1f\x7f]*\r|\r?)\n`)
 	someDigit  = regexp.MustCompile(`^[0-9A-Fa-f]`)
@@ -71,7 +72,8 @@ func readAnswer(s string) (r reading, err error) {
 	return reading{head + n, parts[2][0] != '1', doubt}, err
 }
 
-// readLoose reads field lines as clients do, and reports whether a name is spaced.
+// readLoose reads field lines as clients do, and reports whether a name, or the end of
+// a coding, is spaced: that hides the field from some.
 func (m *message) readLoose(lines []string) (spaced bool, err error) {
 	for i, line := range lines {
 		if folded.MatchString(line) && i > 0 && !aboutBody.MatchString(m.lines[len(m.lines)-1]) {
@@ -81,7 +83,7 @@ func (m *message) readLoose(lines []string) (spaced bool, err error) {
 		if parts == nil {
 			return false, fmt.Errorf("%w: field line %q", errNotStrict, line)
 		}
-		spaced = spaced || parts[2] != ""
+		spaced = spaced || parts[2] != "" || padded.MatchString(line)
 		m.lines = append(m.lines, parts[1]+":"+parts[3])
 	}
 	return spaced, nil
