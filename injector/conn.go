@@ -74,6 +74,8 @@ type conn struct {
 	local   atomic.Bool // the requests' goroutine ends both sides itself
 	aborted atomic.Bool
 
+	recorded atomic.Bool // something was
+
 	ctx      context.Context
 	cancel   context.CancelFunc
 	decision atomic.Pointer[decision]
@@ -124,6 +126,7 @@ func (c *conn) serve() {
 	c.recordTunnel()
 	c.recordRest()
 	c.close()
+	c.recordRemnant()
 }
 
 // abort ends both sides with a reset, because of err. Both goroutines then find
@@ -259,7 +262,26 @@ func (c *conn) recordRest() {
 	}
 }
 
+// recordRemnant records a connection over which something went, and which ended before
+// that was a request or anything else.
+func (c *conn) recordRemnant() {
+	if c.recorded.Load() || !c.requests.used && !c.responses.used {
+		return
+	}
+	outcome, reason := workload.NotSent, error(errHeadCut)
+	if c.mode.Load() != modeHTTP {
+		outcome = workload.NotHTTP
+	}
+	c.mu.Lock()
+	if c.cause != nil {
+		reason = c.cause
+	}
+	c.mu.Unlock()
+	c.recordConnection(outcome, reason)
+}
+
 func (c *conn) record(ex *exchange) {
+	c.recorded.Store(true)
 	ex.use.End = c.srv.now()
 	c.srv.recorder.Use(ex.use)
 	ex.release()
@@ -267,6 +289,7 @@ func (c *conn) record(ex *exchange) {
 
 // recordConnection records a connection that was no HTTP.
 func (c *conn) recordConnection(outcome workload.Outcome, reason error) {
+	c.recorded.Store(true)
 	use := telemetry.Use{Start: c.start, End: c.srv.now(), Outcome: outcome, Reason: reason}
 	c.describeCaller(&use)
 	c.srv.recorder.Use(use)

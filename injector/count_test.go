@@ -12,7 +12,7 @@ import (
 // record, in turn and at once, and so has every connection. (In the corpora of requests
 // judge holds that.)
 func TestRequestsInOutcomesOut(t *testing.T) {
-	c := &corpus{t: t, r: corpusWorld(t), workers: 200, judge: judgeAnswered}
+	c := &corpus{t: t, r: corpusWorld(t), workers: 48, judge: judgeAnswered}
 	c.play(func(yield func(pieces ...string)) {
 		play := func(answer string) {
 			first := get + answerField + ": " + base64.StdEncoding.EncodeToString([]byte(answer)) + "\r\n\r\n"

@@ -166,7 +166,7 @@ func (w *world) converse(client, upstream *peer, turns []turn, n int) (requests 
 }
 
 // expectRecords wants one record of each request, and of what began to be
-// another at most one.
+// another at most one; of a connection at least one.
 func (w *world) expectRecords(n, requests int) {
 	w.t.Helper()
 	seen := map[string]int{}
@@ -176,6 +176,9 @@ func (w *world) expectRecords(n, requests int) {
 			u.Traceparent = "unfinished"
 		}
 		seen[u.Traceparent]++
+	}
+	if n > 0 && len(seen) == 0 {
+		w.t.Fatalf("after byte %d nothing is recorded", n)
 	}
 	want := map[string]int{}
 	for i := range requests {

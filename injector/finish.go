@@ -30,9 +30,12 @@ func (c *conn) leave(ex *exchange) error {
 	return errEnded
 }
 
+// recordUnsent records a request that nobody decided about, with its destination.
 func (c *conn) recordUnsent(ex *exchange) {
-	if d := c.caller.goesTo(c.head.authority, c.flow.Original.Port()); d != nil {
-		ex.use.Destination = d.Name
+	if at := c.head.authority; at.host != "" {
+		if d := c.caller.goesTo(at, c.flow.Original.Port()); d != nil {
+			ex.use.Destination = d.Name
+		}
 	}
 	c.record(ex)
 }

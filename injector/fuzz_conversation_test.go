@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type script struct {
 	serverStays    bool // the server does not end right after its last byte
 	noToken        bool // none can be had
 	refuse         bool // the destination refuses programs' own credentials
+	records        atomic.Int32
 }
 
 const (
@@ -44,7 +46,7 @@ const afterSilence = 0x80
 // real injector. Whatever that is, it ends; the server gets what the client said,
 // in order and no more than that, but for the token where one is due, and nothing
 // after a refusal; the client gets what the server said, and an answer of ours at
-// most behind it, and never the token.
+// most behind it, and never the token; and what went over it is recorded.
 func FuzzConversation(f *testing.F) {
 	const (
 		chunkedHead = "POST / HTTP/1.1\r\nHost: ledger.internal\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -93,7 +95,7 @@ func FuzzConversation(f *testing.F) {
 }
 
 // Use forgets the record: a script may make more than anybody reads.
-func (s *script) Use(telemetry.Use) {}
+func (s *script) Use(telemetry.Use) { s.records.Add(1) }
 
 // change makes the world as the script wants it.
 func (s *script) change(w *world, cfg *Config) {
@@ -112,7 +114,8 @@ func (s *script) change(w *world, cfg *Config) {
 // whether a goroutine or a socket is left, and returns what each end received.
 func (s *script) play(t *testing.T) (forwarded, answered []byte) {
 	t.Helper()
-	client, upstream := newWorld(t, s.change).pair()
+	w := newWorld(t, s.change)
+	client, upstream := w.pair()
 	until := time.Now().Add(patience)
 	var received [2][]byte
 	var failed [2]error
@@ -130,6 +133,10 @@ func (s *script) play(t *testing.T) (forwarded, answered []byte) {
 	both.Wait()
 	client.reset() // leaves no port behind that has to wait
 	upstream.reset()
+	eventually(t, "the connection is over", func() bool { return w.server.Open() == 0 })
+	if s.records.Load() == 0 && len(received[0])+len(received[1]) > 0 {
+		t.Fatal("nothing is recorded")
+	}
 	for i, name := range []string{"client", "server"} {
 		if errors.Is(failed[i], os.ErrDeadlineExceeded) {
 			t.Fatalf("the conversation does not end for the %s, which received %q", name, received[i])

@@ -230,7 +230,8 @@ var errWaited = errors.New("waited in vain for the injector")
 
 // until waits for a condition of the injector's connection to a client.
 func (r *recorder) until(client netip.AddrPort, holds func(*conn, *talk) bool) error {
-	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Microsecond) {
+	pause := 20 * time.Microsecond
+	for end := time.Now().Add(patience); ; pause = min(2*pause, 2*time.Millisecond) {
 		r.mu.Lock()
 		t := r.of(client)
 		ok := holds(r.w.connOf(client), t)
@@ -241,6 +242,7 @@ func (r *recorder) until(client netip.AddrPort, holds func(*conn, *talk) bool) e
 		if time.Now().After(end) {
 			return errWaited
 		}
+		time.Sleep(pause)
 	}
 }
 
