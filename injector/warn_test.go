@@ -91,3 +91,28 @@ func TestWarningsByCauseAndDestination(t *testing.T) {
 	ask("ledger.internal", token.ErrNotEnrolled, 3)
 	ask("ledger.internal", token.ErrUnreachable, 3)
 }
+
+// Bytes above ASCII in a target are passed on as they are, and said where an operator
+// looks, within the budget of warnings, if the request carries a token.
+func TestTargetAboveASCIIIsWarnedOf(t *testing.T) {
+	w := newWorld(t)
+	client, upstream := w.pair()
+	for _, c := range []struct {
+		target, host string
+		warned       bool
+	}{{"/a%C3%BC", "ledger.internal", false}, {"/\u00fc", "elsewhere.internal", false}, {"/a\u00fc?b", "ledger.internal", true}} {
+		head := "GET " + c.target + " HTTP/1.1\r\nHost: " + c.host + "\r\n"
+		client.send(head + "\r\n")
+		if c.host == "ledger.internal" {
+			upstream.expect(head + bearer + "\r\n")
+		} else {
+			upstream.expect(head + "\r\n")
+		}
+		upstream.send(ok)
+		client.expect(ok)
+		<-w.uses
+		if logged := w.logged(); strings.Contains(logged, "above ASCII") != c.warned || strings.Contains(logged, "\u00fc") {
+			t.Errorf("%q at %s: logged %q", c.target, c.host, logged)
+		}
+	}
+}
