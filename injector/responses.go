@@ -232,10 +232,13 @@ func (c *conn) relayBody(kind body) error {
 }
 
 // passFirst passes the first bytes of a response on, which may be all of it. Its end,
-// if it is that of the connection too, leaves with the last of them, so that a client
-// which has it knows.
+// if it is that of the connection too, leaves with the last of them, and so do empty
+// lines after it: a client that has the response knows.
 func (c *conn) passFirst(n int, all bool) error {
 	in := &c.responses
+	if all {
+		n += emptyLines(in.pending()[n:])
+	}
 	if all && c.endsNow() && n == len(in.pending()) {
 		in.flags = syscall.MSG_MORE
 		defer func() { in.flags = 0 }()

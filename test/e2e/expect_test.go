@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // hasty is a server that declines to be asked for a body, and reads on as if the body
@@ -25,8 +24,6 @@ type hasty struct {
 }
 
 func (h *hasty) serve(c net.Conn) {
-	defer func() { _ = c.Close() }()
-	_ = c.SetDeadline(time.Now().Add(waitLimit))
 	for in := bufio.NewReader(c); ; {
 		q, err := http.ReadRequest(in)
 		if err != nil {
@@ -58,21 +55,8 @@ func TestCurlIsDeclinedByItsExpectation(t *testing.T) {
 	w.startAuthority()
 	w.createTicket("ticket")
 	w.startAgent(w.config(curlConfig))
-	server, listener := &hasty{}, w.listen(ledgerV4, port)
-	var all sync.WaitGroup
-	all.Go(func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return // the test has ended
-			}
-			all.Go(func() { server.serve(c) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		all.Wait()
-	})
+	server := &hasty{}
+	w.serveConns(w.listen(ledgerV4, port), server.serve)
 
 	inner := "POST /file HTTP/1.1\r\nHost: " + ledgerHost + ":" + port + "\r\nContent-Length: 4000000\r\n\r\n"
 	content := inner + strings.Repeat("x", 2<<20) // from 1 MiB on curl waits to be asked
