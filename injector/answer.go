@@ -145,7 +145,9 @@ func (c *conn) say(ex *exchange, p *problem) error {
 // limit of a head does not hold while the answer waits for its turn.
 func (c *conn) refuse(err error) error {
 	c.requests.watch.enter(phaseReading)
-	return c.refuseExchange(c.describe(), err)
+	ex := c.describe()
+	ex.use.Outcome = workload.NotHTTP
+	return c.refuseOrRelay(ex, err)
 }
 
 func (c *conn) refuseExchange(ex *exchange, err error) error {
@@ -153,13 +155,13 @@ func (c *conn) refuseExchange(ex *exchange, err error) error {
 	if !errors.As(err, &bad) {
 		return err
 	}
-	return c.answer(ex, badRequest(ex, bad))
+	return c.answer(ex, c.badRequest(ex, bad))
 }
 
-func badRequest(ex *exchange, bad *refusal) *problem {
+func (c *conn) badRequest(ex *exchange, bad *refusal) *problem {
 	ex.withdraw(workload.BadRequest, bad)
 	ex.use.Refusal = bad.code
-	return problemBadRequest(bad)
+	return problemBadRequest(bad, c.srv.limits())
 }
 
 // Longest trace fields that are passed on to telemetry; W3C Trace Context asks

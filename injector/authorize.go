@@ -76,30 +76,45 @@ func (c *conn) due(ctx context.Context, ex *exchange, b []byte) (bool, workload.
 		return false, workload.NoIdentity, who.err
 	}
 	if h.form == authorityForm {
+		c.leaves(ex, workload.AnonymousConnect)
 		return false, workload.Untouched, nil
 	}
 	if h.authority.host == "" {
+		c.leaves(ex, workload.AnonymousNoHost)
 		return false, workload.NoDestination, nil
 	}
 	d := who.goesTo(h.authority, c.flow.Original.Port())
 	if d == nil {
+		c.leaves(ex, workload.AnonymousUnknownHost)
+		c.tellUnknownHost(ex)
 		return false, workload.NoDestination, nil
 	}
 	ex.use.Destination = d.Name
-	switch {
-	case !who.listedAt(d):
+	if !who.listedAt(d) {
+		ex.anonymous = workload.AnonymousNotListed
 		return false, workload.NoIdentity, who.err
-	case !inRule(d, h, b):
+	}
+	ex.strip = d.Enforce
+	if ex.anonymous = outsideRule(d, h, b); ex.anonymous != "" {
 		return false, workload.Untouched, nil
+	}
+	switch {
 	case !d.Enforce:
+		ex.anonymous = workload.AnonymousObserved
 		if err := c.unsure(); err != nil {
 			return false, workload.NoIdentity, err
 		}
 		return false, workload.Observed, nil
 	case h.credentials > 0 && d.ExistingAuthorization == workload.KeepAuthorization:
+		ex.anonymous = workload.AnonymousOwn
 		return false, workload.Untouched, nil
 	}
 	if err := c.verify(ctx, d); err != nil {
+		ex.strip = false
+		ex.anonymous = workload.AnonymousUnverified
+		if errors.Is(err, errPort) {
+			ex.anonymous = workload.AnonymousPort
+		}
 		return false, workload.DestinationUnverified, err
 	}
 	if h.credentials > 0 && d.ExistingAuthorization == workload.RefuseAuthorization {
@@ -108,11 +123,29 @@ func (c *conn) due(ctx context.Context, ex *exchange, b []byte) (bool, workload.
 	return true, "", nil
 }
 
-// inRule reports whether method, target and path are such that the rule applies.
-func inRule(d *workload.Destination, h *head, b []byte) bool {
-	return h.form != foreignForm && !echoes(h.method.of(b)) &&
-		(len(d.Methods) == 0 || slices.ContainsFunc(d.Methods, func(m string) bool { return h.is(b, m) })) &&
-		pathAllowed(d.Paths, h.path.of(b))
+// leaves notes why a request that is to no registered host goes out without a token,
+// if it goes to the address of a destination that lists its caller.
+func (c *conn) leaves(ex *exchange, why workload.Anonymous) {
+	if p := c.nearby(); p.listed {
+		ex.anonymous, ex.nearby = why, p.destination.Name
+	}
+}
+
+// outsideRule says why the rule does not apply to method, target and path, or "".
+func outsideRule(d *workload.Destination, h *head, b []byte) workload.Anonymous {
+	switch {
+	case h.form == foreignForm:
+		return workload.AnonymousScheme
+	case echoes(h.method.of(b)):
+		return workload.AnonymousTrace
+	case len(d.Methods) > 0 && !slices.ContainsFunc(d.Methods, func(m string) bool { return h.is(b, m) }):
+		return workload.AnonymousMethod
+	}
+	path := h.path.of(b)
+	if h.form == absoluteForm {
+		path = pathOfURL(path)
+	}
+	return outsidePaths(d.Paths, path)
 }
 
 // echoes reports whether a server may send the request's head back to the program:
@@ -145,6 +178,7 @@ func (c *conn) fail(ex *exchange, outcome workload.Outcome, err error) *problem 
 	c.warnAt(d, failureKind(outcome, err), c.caller.name(), "a request gets no token", "outcome", string(outcome),
 		"destination", d.Name, "on_failure", string(d.OnFailure), "image", c.flow.Image.String(), "error", err)
 	if d.OnFailure == workload.FailOpen {
+		ex.anonymous = failedFor(outcome, ex)
 		return nil
 	}
 	if outcome == workload.IdentityAmbiguous {
@@ -154,6 +188,17 @@ func (c *conn) fail(ex *exchange, outcome workload.Outcome, err error) *problem 
 		return problemUnsure(d)
 	}
 	return problemToken(ex.request, d)
+}
+
+// failedFor says why a request goes out without a token where on_failure is open.
+func failedFor(outcome workload.Outcome, ex *exchange) workload.Anonymous {
+	switch {
+	case outcome == workload.IdentityAmbiguous:
+		return workload.AnonymousAmbiguous
+	case ex.request.Identity == "" || errors.Is(ex.use.Reason, errImageGone):
+		return workload.AnonymousUnknownCaller
+	}
+	return workload.AnonymousNoToken
 }
 
 func (c *conn) refusal(ex *exchange) *problem {

@@ -147,7 +147,7 @@ func TestWarmRequestAllocatesNothing(t *testing.T) {
 
 // An idle pair of connections is cheap: it holds no buffer.
 func TestIdlePairIsSmall(t *testing.T) {
-	const pairs, limit = 300, 16 << 10
+	const pairs, limit = 300, 16<<10 + raceStacks
 	w := newWorld(t, silent)
 	var before, after runtime.MemStats
 	runtime.GC()

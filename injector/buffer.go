@@ -2,7 +2,7 @@ package injector
 
 import "sync"
 
-// Sizes of buffers. A head must fit into a large one.
+// Sizes of buffers. A head of default size must fit into a large one.
 const (
 	smallBuffer = 16 << 10
 	largeBuffer = maxHead
@@ -22,16 +22,22 @@ var (
 
 func (b *buffer) release() {
 	b.start, b.end = 0, 0
-	if len(b.data) == smallBuffer {
+	switch len(b.data) {
+	case smallBuffer:
 		smallBuffers.Put(b)
-		return
-	}
-	largeBuffers.Put(b)
+	case largeBuffer:
+		largeBuffers.Put(b)
+	} // one of another size, by configuration, is the garbage collector's
 }
 
-// grown returns a large buffer with the same bytes, in place of b.
-func (b *buffer) grown() *buffer {
-	l := largeBuffers.Get().(*buffer)
+// grown returns a buffer of that size, above b's, with the same bytes, in place of b.
+func (b *buffer) grown(size int) *buffer {
+	var l *buffer
+	if size == largeBuffer {
+		l = largeBuffers.Get().(*buffer)
+	} else {
+		l = &buffer{data: make([]byte, size)}
+	}
 	l.end = copy(l.data, b.data[b.start:b.end])
 	b.release()
 	return l

@@ -15,10 +15,13 @@ import (
 
 // The mode of a connection is what it was found to carry. It only moves to the right:
 //
-//	deciding ──▶ http ──▶ opaque (after 101, or CONNECT)
+//	deciding ──▶ http ──▶ opaque (after 101 or CONNECT, or unread from here on)
 //	    │          ├────▶ last ──▶ broken
 //	    │          └────▶ broken (a response that ends with its connection, or cannot be framed)
 //	    └──────▶ opaque (no identity, not HTTP, the server spoke first)
+//
+// An opaque connection is that to its end: where no token can be due, a body that is
+// not understood makes one also before the response to its request.
 const (
 	modeDeciding uint32 = iota
 	modeHTTP
@@ -49,6 +52,10 @@ type conn struct {
 	restOf   *exchange      // the request among them that has not yet come whole
 	ended    bool           // the client sent its FIN
 	told     bool           // the race for an upstream knows the goal, or that there is none
+	toldHost string         // the unknown host that the last request named
+	unread   error          // why it is relayed unread, or nil
+	placed   place          // what nearby found
+	placedBy Policy         // under which
 
 	// Of the responses' goroutine.
 	responses      half
@@ -157,6 +164,20 @@ func (c *conn) attach(upstream *net.TCPConn, to netip.AddrPort) error {
 	return errors.Join(c.requests.writeTo(upstream), c.responses.writeTo(c.client), c.responses.readFrom(upstream))
 }
 
+// sendNoMore has no request sent any more, as mode m has it, and returns false if
+// the connection is none of requests any more.
+func (c *conn) sendNoMore(m uint32) bool {
+	for {
+		before := c.mode.Load()
+		switch {
+		case before == modeOpaque:
+			return false
+		case before >= m, c.mode.CompareAndSwap(before, m):
+			return true
+		}
+	}
+}
+
 // kick wakes the requests' goroutine up if it waits for the client.
 func (c *conn) kick() { _ = c.client.SetReadDeadline(aLongTimeAgo) }
 
@@ -250,6 +271,9 @@ func (c *conn) recordRest() {
 	c.mu.Lock()
 	reason := c.cause
 	c.mu.Unlock()
+	if c.unread != nil {
+		reason = c.unread
+	}
 	if reason == nil {
 		reason = errUpstreamGone
 	}
@@ -277,7 +301,7 @@ func (c *conn) recordRemnant() {
 		reason = c.cause
 	}
 	c.mu.Unlock()
-	c.recordConnection(outcome, reason)
+	c.recordConnection(telemetry.Use{Outcome: outcome, Reason: reason})
 }
 
 func (c *conn) record(ex *exchange) {
@@ -288,9 +312,9 @@ func (c *conn) record(ex *exchange) {
 }
 
 // recordConnection records a connection that was no HTTP.
-func (c *conn) recordConnection(outcome workload.Outcome, reason error) {
+func (c *conn) recordConnection(use telemetry.Use) {
 	c.recorded.Store(true)
-	use := telemetry.Use{Start: c.start, End: c.srv.now(), Outcome: outcome, Reason: reason}
+	use.Start, use.End = c.start, c.srv.now()
 	c.describeCaller(&use)
 	c.srv.recorder.Use(use)
 }

@@ -22,7 +22,7 @@ func TestRequestsInOutcomesOut(t *testing.T) {
 			yield(first + rest)
 			yield(first, rest[:30], rest[30:]+get)
 		}
-		for _, shapes := range []map[string]string{doubtful, endlessResponses} {
+		for _, shapes := range []map[string]string{doubtfulAnswers, endlessResponses} {
 			for _, answer := range shapes {
 				if len(answer) < 16<<10 { // it has to fit into a request's head
 					play(answer)

@@ -33,10 +33,10 @@ func TestEmptyLineInPieces(t *testing.T) {
 	t.Run("followed by a request", func(t *testing.T) {
 		w, client, upstream := begin(t)
 		w.waitFor("it was none", inPhase(phaseReading))
-		w.pass(w.server.limits.Head + 2*time.Second)
+		w.pass(w.server.limits().Head + 2*time.Second)
 		client.send(get)
 		w.waitFor("a head has begun", inPhase(phaseHead))
-		w.pass(w.server.limits.Head / 2)
+		w.pass(w.server.limits().Head / 2)
 		client.send("\r\n")
 		upstream.expect(get + bearer + "\r\n")
 		upstream.send(ok)

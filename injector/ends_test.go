@@ -83,7 +83,7 @@ func TestEndAtEveryByte(t *testing.T) {
 	for name, turns := range conversations {
 		for _, end := range []ending{{false, false}, {false, true}, {true, false}, {true, true}} {
 			t.Run(name+"/"+end.String(), func(t *testing.T) {
-				w := newWorld(t)
+				w := newWorld(t, with(ledger(open))) // where what is no HTTP is relayed
 				total := 0
 				for _, said := range turns {
 					total += len(said.sends)

@@ -17,10 +17,15 @@ type exchange struct {
 	use      telemetry.Use
 	headOnly bool // HEAD: the response has no body
 	connect  bool
-	upgrade  bool
+	upgrade  bool // it asks to switch protocols, also as it is sent
+	strip    bool // offers of protocols that carry requests are left out
 	expects  bool // the client waits for a word before it sends the body, of which nothing is there
 	request  token.Request
 	token    token.Token // zero where none was sent
+	// anonymous says why it goes out without its token, and nearby where to if that is
+	// no registered host: they are recorded if it does.
+	anonymous workload.Anonymous
+	nearby    string
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -28,6 +33,16 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 func (ex *exchange) release() {
 	*ex = exchange{}
 	exchanges.Put(ex)
+}
+
+// leave settles what depends on how the request goes out, whose head is in b, and
+// reports whether offers of protocols are left out of it.
+func (ex *exchange) leave(h *head, b []byte) (strip bool) {
+	ex.use.Anonymous, ex.use.Nearby = ex.anonymous, ex.nearby
+	if strip = ex.strip && ex.upgrade; strip {
+		ex.upgrade = keptOffers(b[:h.size()])
+	}
+	return strip
 }
 
 // withdraw gives the exchange an outcome without a token.

@@ -16,6 +16,7 @@ func (c *conn) endsHere() bool {
 // connection closed, and may send it again on another one.
 func (c *conn) notSent(ex *exchange, why error) error {
 	ex.withdraw(workload.NotSent, why)
+	ex.use.Anonymous, ex.use.Nearby = "", "" // it did not leave
 	return c.leave(ex)
 }
 

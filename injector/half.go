@@ -1,6 +1,7 @@
 package injector
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -17,6 +18,7 @@ type half struct {
 	sink     syscall.RawConn // of to
 	buf      *buffer         // nil while nothing is buffered
 	used     bool            // something was read
+	largest  int             // how large a buffer may grow; 0 is largeBuffer
 
 	// What the poller calls, and what passes between that and its caller.
 	read  func(fd uintptr) bool
@@ -111,8 +113,8 @@ func (h *half) makeRoom() error {
 	case b.start > 0:
 		b.end = copy(b.data, b.data[b.start:b.end])
 		b.start = 0
-	case len(b.data) < largeBuffer:
-		h.buf = b.grown()
+	case len(b.data) < cmp.Or(h.largest, largeBuffer):
+		h.buf = b.grown(cmp.Or(h.largest, largeBuffer))
 	default:
 		return errBufferFull
 	}

@@ -17,7 +17,7 @@ func TestResetAfterTheLastByte(t *testing.T) {
 		"before any byte":      nil,
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := newWorld(t, with(ledger(open)))
 			client, upstream := w.pair()
 			w.converse(client, upstream, turns, 1000)
 			upstream.close()
@@ -35,7 +35,7 @@ func TestResetAfterTheLastByte(t *testing.T) {
 
 // A destination that has only ended its own direction takes what the client sends.
 func TestClientGoesOnAfterTheLastByte(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, with(ledger(open)))
 	client, upstream := w.pair()
 	client.send("\x16hello")
 	upstream.expect("\x16hello")

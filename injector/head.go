@@ -1,6 +1,9 @@
 package injector
 
-import "bytes"
+import (
+	"bytes"
+	"cmp"
+)
 
 // head is the parsed head of a request. Everything in it is an offset into the
 // buffer that was parsed, so that nothing is copied and the bytes stay as the
@@ -27,6 +30,8 @@ type head struct {
 
 	authority authority // from Host and target, which agree
 	seen      authorities
+
+	maxBytes, maxFields int // what it may hold; 0 is the default
 }
 
 // form is the form of a request target, RFC 9112 §3.2.
@@ -41,8 +46,15 @@ const (
 )
 
 func (h *head) reset() {
-	*h = head{seen: h.seen}
+	*h = head{seen: h.seen, maxBytes: cmp.Or(h.maxBytes, maxHead), maxFields: cmp.Or(h.maxFields, maxFields)}
 	h.framing.reset()
+}
+
+// limitHead has the limits of now hold for a head that begins.
+func (c *conn) limitHead() {
+	l := c.srv.limits()
+	c.head.maxBytes, c.head.maxFields = l.HeadBytes, l.HeadFields
+	c.requests.largest = max(l.HeadBytes, smallBuffer)
 }
 
 // size is the number of bytes of a head that is done.
@@ -56,7 +68,7 @@ func (h *head) parse(b []byte) (bool, error) {
 		switch {
 		case err != nil:
 			return false, err
-		case next > maxHead, next == 0 && len(b) >= maxHead:
+		case next > h.maxBytes, next == 0 && len(b) >= h.maxBytes:
 			return false, errHeadSize
 		case next == 0:
 			return false, nil
@@ -108,7 +120,7 @@ func (h *head) version(v []byte) error {
 func digit(c byte) bool { return c >= '0' && c <= '9' }
 
 func (h *head) field(b []byte, from, to, next int) error {
-	if h.fields++; h.fields > maxFields {
+	if h.fields++; h.fields > h.maxFields {
 		return errFieldCount
 	}
 	name, value, err := splitField(b, from, to)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
 // parseHead parses a whole head.
@@ -178,19 +180,42 @@ func TestSniff(t *testing.T) {
 func TestPathAllowed(t *testing.T) {
 	rule := []string{"/api/", "/exact"}
 	for path, want := range map[string]bool{
-		"/api/": true, "/api/x": true, "/api/x/y.z": true, "/exact": true, "/api/%20": true, "/api/..x": true,
+		"/api/": true, "/api/x": true, "/api/x/y.z": true, "/exact": true, "/api/%20": false, "/api/..x": true,
 		"/api": false, "/exact/": false, "/exactly": false, "/": false, "": false, "*": false,
 		"/api/../x": false, "/api/..": false, "/api/.": false, "/api/./x": false, "/api//x": false, "//api/x": false,
 		"/api/%2e%2E/x": false, "/api/%2f": false, "/api/%5C": false, `/api/\x`: false, "/api/%": false,
-		"/api/a;b/c": true, "/api/..;/x": false, "/api/..;a=b/x": false, "/api/x/.;/y": false, "/api/;/x": false, "/api/;": false, "/api/x..;/y": true,
+		"/api/a;b/c": false, "/api/..;/x": false, "/api/..;a=b/x": false, "/api/x/.;/y": false, "/api/;/x": false, "/api/;": false, "/api/x..;/y": false,
 		"/api/%252e%252e/x": false, "/api/%2525": false, "/api/%u002e/x": false, "/api/%2": false, "/api/%zz": false, "/api/%C3%a9": true,
 	} {
-		if got := pathAllowed(rule, []byte(path)); got != want {
-			t.Errorf("%q: %t", path, got)
+		target := path
+		if path == "" {
+			target = "http://a"
+		}
+		b := []byte("GET " + target + "?../;x#//y HTTP/1.1\r\nHost: a\r\n\r\n")
+		h, done, err := parseHead(b)
+		if path == "*" {
+			continue
+		}
+		if !done || err != nil {
+			t.Fatal(path, err)
+		}
+		if got := outsideRule(ledger(func(d *workload.Destination) { d.Paths = rule }), h, b); (got == "") != want {
+			t.Errorf("%q: %q", path, got)
 		}
 	}
-	if !pathAllowed(nil, []byte("/../x")) || !pathAllowed([]string{"/"}, nil) {
-		t.Error("no rule must allow every path, and no path is /")
+	for target, want := range map[string]workload.Anonymous{
+		"/api/x#y": workload.AnonymousUnsafePath, "/api/x#/../..": workload.AnonymousUnsafePath, "http://a/api/..;/x": workload.AnonymousUnsafePath,
+		"http://a/api/x": "", "/other": workload.AnonymousPath, "/api": workload.AnonymousPath, "http://a#/api/": workload.AnonymousUnsafePath,
+	} {
+		b := []byte("GET " + target + " HTTP/1.1\r\nHost: a\r\n\r\n")
+		h, _, err := parseHead(b)
+		must(t, err)
+		if got := outsideRule(ledger(func(d *workload.Destination) { d.Paths = rule }), h, b); got != want {
+			t.Errorf("%q: %q, want %q", target, got, want)
+		}
+		if got := outsideRule(ledger(), h, b); got != "" {
+			t.Errorf("%q without paths: %q", target, got)
+		}
 	}
 }
 

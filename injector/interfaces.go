@@ -44,6 +44,8 @@ type Policy interface {
 	// Destination returns the registered destination for a normalised host
 	// (lower case, no trailing dot, brackets or port) and port, or nil.
 	Destination(host string, port uint16) *workload.Destination
+	// AtPort returns the registered destinations with a port. It must not be changed.
+	AtPort(port uint16) []*workload.Destination
 }
 
 // Policies hands out the policy of now. It is asked for every request, so that
@@ -70,6 +72,9 @@ type Verifier interface {
 	// has to be looked up for that is looked up on the identity's account; if that is
 	// empty, nothing is.
 	Alternatives(ctx context.Context, identity string, d *workload.Destination, host string, addr netip.AddrPort) ([]netip.Addr, error)
+	// Knows reports whether addr is one of destination d's, by what is known now.
+	// Nothing is looked up.
+	Knows(d *workload.Destination, addr netip.AddrPort) bool
 }
 
 // Servers says who serves the far end of a connection. It is safe for concurrent

@@ -2,12 +2,13 @@ package injector
 
 import "time"
 
-// Bounds of what a peer can make the injector hold. They are not configurable:
-// no legitimate program comes near them.
+// Bounds of what a peer can make the injector hold. Those of a request's head are
+// defaults; the others are not configurable: no legitimate program comes near them.
 const (
 	maxHead          = 64 << 10 // bytes of a request's head
-	maxResponseHead  = 1 << 20  // bytes of a response's head, of which no more than maxHead are held
+	maxResponseHead  = 1 << 20  // bytes of a response's head, of which no more than a large buffer are held
 	maxFields        = 256      // field lines of a request's head
+	maxEmptyLines    = 8        // before a connection's first request
 	maxAuthorization = 8        // copies of Authorization that one request may carry
 	maxPipelined     = 16       // requests on their way without a complete response
 	maxChunkLine     = 1 << 10  // bytes of a chunk's size and extensions
@@ -32,6 +33,8 @@ const (
 // The defaults of Limits.
 const (
 	DefaultConnections = 10_000
+	DefaultHeadBytes   = maxHead
+	DefaultHeadFields  = maxFields
 	DefaultHead        = 30 * time.Second
 	DefaultDecision    = 15 * time.Second
 	DefaultDial        = 30 * time.Second
@@ -40,11 +43,13 @@ const (
 	DefaultRelay       = 24 * time.Hour
 )
 
-// Limits bound how many connections there are and how long each may wait. A zero
-// field means its default. They are generous, because without us there would be
-// none: they only keep what is dead from staying for ever.
+// Limits bound how many connections there are, what a request's head may hold, and
+// how long each may wait. A zero field means its default. They are generous, because
+// without us there would be none: they only keep what is dead from staying for ever.
 type Limits struct {
 	Connections int           // open at once; one more is reset, so that the kernel must let in no more
+	HeadBytes   int           // of a request's head; then 431
+	HeadFields  int           // field lines of a request's head; then 431
 	Head        time.Duration // from the first byte of a request's head (of a connection's first one: from its first line) to its last; then 408
 	Decision    time.Duration // attribution, verification and token together; then token_unavailable
 	Dial        time.Duration // until an address has answered; then reset
@@ -54,8 +59,15 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
-	if l.Connections == 0 {
-		l.Connections = DefaultConnections
+	for _, n := range []struct {
+		field   *int
+		initial int
+	}{
+		{&l.Connections, DefaultConnections}, {&l.HeadBytes, DefaultHeadBytes}, {&l.HeadFields, DefaultHeadFields},
+	} {
+		if *n.field == 0 {
+			*n.field = n.initial
+		}
 	}
 	for _, d := range []struct {
 		field   *time.Duration
@@ -70,3 +82,15 @@ func (l Limits) withDefaults() Limits {
 	}
 	return l
 }
+
+// SetLimits puts other limits in the place of those in force, for open connections
+// too, from their next head or wait on. The number of connections stays what it was:
+// the kernel was told.
+func (s *Server) SetLimits(l Limits) {
+	l.Connections = s.limits().Connections
+	l = l.withDefaults()
+	s.inForce.Store(&l)
+}
+
+// limits returns those in force.
+func (s *Server) limits() *Limits { return s.inForce.Load() }

@@ -87,7 +87,7 @@ func (w *world) playResponse(v vector, another bool) (answered int) {
 	request, after := get, next+bearer+"\r\n"
 	switched := strings.HasPrefix(string(v.Payload), "HTTP/1.1 101")
 	if switched {
-		request += "Connection: upgrade\r\nUpgrade: h2c\r\n"
+		request += "Connection: upgrade\r\nUpgrade: websocket\r\n"
 		after = next + "\r\n" // is no request any more
 	}
 	n := max(1, v.Complete)

@@ -3,6 +3,7 @@ package injector
 import (
 	"io"
 
+	"github.com/lanyardhq/lanyard/internal/telemetry"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
 
@@ -15,32 +16,72 @@ func (c *conn) begin() error {
 		c.mode.Store(modeOpaque)
 	}
 	c.head.reset()
-	for {
+	c.limitHead()
+	var at *place // where it goes, once that matters
+	for patient := false; ; {
 		if c.mode.Load() == modeOpaque && c.hasDialled() {
 			return c.becomeTunnel()
 		}
-		switch sniff(c.requests.pending()) {
+		b := c.requests.pending()
+		empty := emptyLines(b)
+		if at == nil && len(b) > 0 && (empty > 0 || b[0] == '\r' || sniff(b) == undecided) {
+			p := c.place()
+			at = &p
+		}
+		if empty > 0 && !at.due() {
+			empty = 0 // it may be another protocol's word
+		}
+		switch sniff(b[empty:]) {
 		case http1:
 			if c.mode.CompareAndSwap(modeDeciding, modeHTTP) || c.mode.Load() == modeHTTP {
+				c.requests.consume(empty)
 				return nil
 			}
-			if done, err := c.head.parse(c.requests.pending()); done || err != nil {
+			if done, err := c.head.parse(b); done || err != nil {
 				return c.becomeTunnel()
 			}
 		case notHTTP1:
-			return c.becomeTunnel()
+			if string(b[empty:]) != "\r" || !at.due() { // which may begin an empty line
+				return c.becomeTunnel()
+			}
 		case undecided:
-			if len(c.requests.pending()) > 0 {
-				c.requests.watch.enter(phaseOpening)
+			if len(b) > empty && !patient {
+				patient = c.waitForLine(at.closed())
 			}
 		}
-		switch err := c.readOpening(); {
-		case err == io.EOF:
-			return c.becomeTunnel()
-		case err != nil:
+		if err := c.readOpening(); err != nil {
 			return err
 		}
 	}
+}
+
+// emptyLines returns how many bytes of empty lines there are at the beginning: some
+// clients send them after a body, and so before a first request too (RFC 9112 §2.2).
+func emptyLines(b []byte) (n int) {
+	for range maxEmptyLines {
+		switch {
+		case len(b) > n && b[n] == '\n':
+			n++
+		case len(b) > n+1 && b[n] == '\r' && b[n+1] == '\n':
+			n += len("\r\n")
+		default:
+			return n
+		}
+	}
+	return n
+}
+
+// waitForLine says how long the rest of a first line may take: where nothing may pass
+// without its token, as long as a head may, which is counted from now on, and it
+// returns true; elsewhere a silence is taken for another protocol's.
+func (c *conn) waitForLine(closed bool) bool {
+	if !closed {
+		c.requests.watch.enter(phaseOpening)
+		return false
+	}
+	c.late.Store(false)
+	c.requests.watch.enter(phaseHead)
+	return true
 }
 
 // readOpening waits for more of the first line.
@@ -49,23 +90,45 @@ func (c *conn) readOpening() error {
 	switch {
 	case err == io.EOF:
 		c.ended = true
-		return err
+		return c.becomeTunnel()
+	case err == errBufferFull:
+		return c.refuseOpening(errHeadSize)
 	case err != errKicked:
 		return err
 	case c.hasDialled() && c.dialErr != nil:
 		return c.upstreamFailed()
+	case c.late.Swap(false):
+		return c.refuseOpening(errHeadTime)
 	case c.srv.draining.Load() && c.mode.Load() == modeDeciding && len(c.requests.pending()) == 0:
 		return errOver
 	}
 	return nil
 }
 
-// becomeTunnel leaves HTTP aside for good.
+// refuseOpening refuses what may have become a request.
+func (c *conn) refuseOpening(err *refusal) error {
+	if !c.mode.CompareAndSwap(modeDeciding, modeHTTP) {
+		return c.becomeTunnel()
+	}
+	return c.refuse(err)
+}
+
+// becomeTunnel leaves HTTP aside for good, unless what is no HTTP has no business here.
 func (c *conn) becomeTunnel() error {
 	c.mode.Store(modeOpaque)
 	c.requests.watch.enter(phaseReading)
 	if err := c.awaitUpstream(); err != nil {
 		return err
+	}
+	if c.caller.nobody() {
+		return errTunnel
+	}
+	p := c.place()
+	if p.closed() {
+		return c.refuseProtocol(p.destination)
+	}
+	if p.listed {
+		c.placed = p
 	}
 	return errTunnel
 }
@@ -87,14 +150,17 @@ func (c *conn) tunnel() error {
 // recordTunnel records a connection that was opaque from its beginning, unless
 // no byte went over it: clients open connections to have them at hand.
 func (c *conn) recordTunnel() {
-	if c.mode.Load() != modeOpaque || c.pipeline.sent.Load() > 0 || !c.requests.used && !c.responses.used || c.dialErr != nil {
+	if c.recorded.Load() || c.mode.Load() != modeOpaque || c.pipeline.sent.Load() > 0 || !c.requests.used && !c.responses.used || c.dialErr != nil {
 		return
 	}
-	outcome := workload.NotHTTP
-	if c.caller.nobody() {
-		outcome = workload.NoIdentity
+	use := telemetry.Use{Outcome: workload.NotHTTP, Reason: c.caller.err}
+	switch p := c.placed; {
+	case c.caller.nobody():
+		use.Outcome = workload.NoIdentity
+	case p.listed && c.requests.used:
+		use.Anonymous, use.Nearby = workload.AnonymousNotHTTP, p.destination.Name
 	}
-	c.recordConnection(outcome, c.caller.err)
+	c.recordConnection(use)
 }
 
 func (c *conn) hasDialled() bool {

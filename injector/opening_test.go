@@ -76,13 +76,12 @@ func TestNotHTTP(t *testing.T) {
 		"SMTP":           {"EHLO me\r\n", "x"},
 		"RTSP":           {"OPTIONS * RTSP/1.0\r\n", "x"},
 		"HTTP/0.9":       {"GET /\r\n", "x"},
-		"empty line":     {"\r\n", get},
 		"space at first": {" GET / HTTP/1.1\r\n", "x"},
 		"end at once":    {"", ""},
 		"end in a word":  {"GET", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := newWorld(t, with(ledger(open)))
 			client, upstream := w.pair()
 			client.send(c.first)
 			if c.second == "" {
@@ -104,7 +103,7 @@ func TestNotHTTP(t *testing.T) {
 // A server that speaks first is relayed at once, while the client is silent.
 func TestServerSpeaksFirst(t *testing.T) {
 	for _, held := range []string{"", "GE"} {
-		w := newWorld(t)
+		w := newWorld(t, with(ledger(open)))
 		client, upstream := w.pair()
 		client.send(held)
 		upstream.send("220 mail\r\n")
@@ -135,7 +134,7 @@ func TestUnusedConnection(t *testing.T) {
 }
 
 func TestOpaqueReset(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, with(ledger(open)))
 	client, upstream := w.pair()
 	client.send("\x16")
 	upstream.expect("\x16")

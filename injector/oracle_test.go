@@ -37,7 +37,7 @@ func judge(t *talk) error {
 	if err := judgeOutOfStep(t); err != nil {
 		return err
 	}
-	rest := t.sent
+	rest := t.sent[len(emptyLine.FindString(t.sent)):]
 	for _, m := range t.messages {
 		var err error
 		if rest, err = judgeBytes(m, rest); err != nil {
@@ -69,7 +69,10 @@ func answeredHere(u telemetry.Use) bool {
 }
 
 // httpLine is how a connection begins that is looked into.
-var httpLine = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\\x00-\\x20\\x7f]+ HTTP/1\\.[0-9]")
+var httpLine = regexp.MustCompile("^(?:\r?\n){0,8}[!#$%&'*+.^_`|~0-9A-Za-z-]+ [^\\x00-\\x20\\x7f]+ HTTP/1\\.[0-9]")
+
+// emptyLine is what may come before a connection's first request.
+var emptyLine = regexp.MustCompile("^(?:\r?\n){0,8}")
 
 func judgeRelayed(t *talk) error {
 	switch {
@@ -128,7 +131,7 @@ func judgeRecord(m message, u telemetry.Use) error {
 // is no whole request. What follows a malformed request, or one whose body was not
 // wanted, is nobody's.
 func judgeCount(t *talk) error {
-	wholes, rest, until := 0, t.sent, len(t.sent)
+	wholes, rest, until := 0, t.sent[len(emptyLine.FindString(t.sent)):], len(t.sent)
 	if isBadRequest(t) {
 		until = len(t.uses) - 1
 	} else if n := len(t.messages); n > 0 && t.messages[n-1].early && !t.messages[n-1].whole {
@@ -195,6 +198,11 @@ func judgeBytes(m message, sent string) (rest string, err error) {
 		if strings.Contains(m.raw, theToken) {
 			return "", fmt.Errorf("a token in %q", m.raw)
 		}
+		if m.due() == workload.Untouched && m.method != "CONNECT" {
+			head, after, _ := strings.Cut(rest, "\r\n\r\n")
+			lines := strings.Split(head, "\r\n")
+			rest = strings.Join(append(lines[:1], withoutH2C(lines[1:])...), "\r\n") + "\r\n\r\n" + after
+		}
 		after, found := strings.CutPrefix(rest, m.raw)
 		if !found {
 			return "", fmt.Errorf("%q arrived for %q", m.raw, rest)
@@ -209,7 +217,7 @@ func judgeBytes(m message, sent string) (rest string, err error) {
 	if strings.Contains(strings.ToLower(m.host), "refusing") && slices.ContainsFunc(lines[1:], isCredential) {
 		return "", fmt.Errorf("%q arrived with its credentials replaced", m.raw)
 	}
-	if want := injectedLines(lines[1:]); !slices.Equal(m.lines, want) {
+	if want := injectedLines(withoutH2C(lines[1:])); !slices.Equal(m.lines, want) {
 		return "", fmt.Errorf("field lines %q, want %q", m.lines, want)
 	}
 	if start, _, _ := strings.Cut(m.raw, "\r\n"); start != lines[0] {
@@ -333,14 +341,15 @@ func (c *tally) print(t *testing.T, corpus string) {
 }
 
 // corpusWorld is a world with a recorder, in which the caller is billing, and two
-// destinations are registered: one replaces credentials, one refuses them.
+// destinations are registered: one replaces credentials, one refuses them. What is no
+// HTTP is relayed.
 func corpusWorld(t *testing.T) *recorder {
 	t.Helper()
 	var r *recorder
 	newWorld(t, record(&r), func(w *world, _ *Config) {
-		refusing := ledger(refuse)
+		refusing := ledger(refuse, open)
 		refusing.Name, refusing.Hosts = "refusing", []string{"refusing.internal"}
-		w.setPolicy(&policy{identity: billing, destinations: []*workload.Destination{ledger(), refusing}})
+		w.setPolicy(&policy{identity: billing, destinations: []*workload.Destination{ledger(open), refusing}})
 	})
 	return r
 }

@@ -60,9 +60,19 @@ func problemRefused(d *workload.Destination) *problem {
 			"Remove it from the program, or set existing_authorization to replace or keep.", d.Name))
 }
 
-func problemBadRequest(r *refusal) *problem {
+func problemBadRequest(r *refusal, l *Limits) *problem {
+	if limit := r.limit(l); limit != "" {
+		return newProblem(r.status, workload.BadRequest, "The request is beyond a limit of the lanyard agent on this host",
+			"The request was not forwarded, since "+r.reason+", which is "+limit+" here. Correct the program, or raise the limit in the agent's configuration.")
+	}
 	return newProblem(r.status, workload.BadRequest, "The request cannot be forwarded safely",
 		"Another HTTP server could understand this request in another way: "+r.reason+". The program or its HTTP library has to be corrected.")
+}
+
+func problemProtocol(p foreignProtocol, d *workload.Destination) *problem {
+	return newProblem(400, workload.ProtocolRefused, "No token can be put into this connection",
+		fmt.Sprintf("Destination %s gets nothing of its identities without a token (on_failure: closed), and this connection carries %v. "+
+			"To the operator: %s.", d.Name, p, p.remedy()))
 }
 
 // response renders the answer. The connection is always closed after it.

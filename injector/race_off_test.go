@@ -3,3 +3,5 @@
 package injector
 
 const raceAllowance = 0
+
+const raceStacks = 0

@@ -1,5 +1,10 @@
 package injector
 
+import (
+	"fmt"
+	"strconv"
+)
+
 // refusal is why the strict parser does not let a message pass. Refusals are
 // constants of the program: making one costs nothing, and none quotes the peer.
 type refusal struct {
@@ -9,6 +14,19 @@ type refusal struct {
 }
 
 func (r *refusal) Error() string { return r.reason }
+
+// limit says the number of the configured limit that a message was beyond, or "".
+func (r *refusal) limit(l *Limits) string {
+	switch r {
+	case errHeadSize:
+		return fmt.Sprintf("%d bytes", l.HeadBytes)
+	case errFieldCount:
+		return strconv.Itoa(l.HeadFields)
+	case errHeadTime:
+		return l.Head.String()
+	}
+	return ""
+}
 
 // What the parsers refuse. The status is what a client is answered; responses
 // are refused to nobody, see responses.go.
@@ -20,8 +38,8 @@ var (
 	errFold            = &refusal{400, "folded_line", "a field line is folded (RFC 9112 §5.2)"}
 	errFieldName       = &refusal{400, "field_name", "a field name is empty, or has a byte that is no token character, such as a space before the colon (RFC 9112 §5.1)"}
 	errFieldValue      = &refusal{400, "field_value", "a field value holds a control byte (RFC 9110 §5.5)"}
-	errHeadSize        = &refusal{431, "head_size", "the head is larger than 64 KiB"}
-	errFieldCount      = &refusal{431, "field_count", "the head has more than 256 field lines"}
+	errHeadSize        = &refusal{431, "head_size", "the head is larger than limits.head_bytes"}
+	errFieldCount      = &refusal{431, "field_count", "the head has more field lines than limits.head_fields"}
 	errNoHost          = &refusal{400, "no_host", "an HTTP/1.1 request has no Host (RFC 9112 §3.2)"}
 	errTwoHosts        = &refusal{400, "two_hosts", "the request has two Host fields (RFC 9112 §3.2)"}
 	errHost            = &refusal{400, "host", "a host is malformed (RFC 9110 §7.2)"}
@@ -43,6 +61,6 @@ var (
 	errStatusLine      = &refusal{502, "status_line", "the status line is malformed (RFC 9112 §4)"}
 	errSwitch          = &refusal{502, "switch", "the response switches protocols without having been asked (RFC 9110 §15.2.2)"}
 	errResponseHead    = &refusal{502, "response_head", "the head is larger than 1 MiB, or a line of it that matters than 64 KiB"}
-	errHeadTime        = &refusal{408, "head_time", "the head was not complete in time"}
+	errHeadTime        = &refusal{408, "head_time", "the head was not complete within limits.head_time"}
 	errHeadCut         = &refusal{400, "head_cut", "the connection ended within a head"}
 )

@@ -38,6 +38,13 @@ func (c *conn) sendBody(n uint32, left int64) error {
 	return nil
 }
 
+// startChunks begins a chunked body. Its trailers are held, and there may be more of them
+// than a head's limit.
+func (c *conn) startChunks() {
+	c.chunks.start(true)
+	c.requests.largest = max(c.requests.largest, largeBuffer)
+}
+
 // sendChunks is sendBody for a chunked body. What breaks the rules, and what was read
 // together with it, stays pending.
 func (c *conn) sendChunks(n uint32) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/lanyardhq/lanyard/internal/telemetry"
 	"github.com/lanyardhq/lanyard/internal/token"
 	"github.com/lanyardhq/lanyard/internal/workload"
 )
@@ -84,6 +85,9 @@ func (c *conn) readHead() error {
 				}
 				continue
 			}
+			if !partial {
+				c.limitHead()
+			}
 			done, err := c.head.parse(b)
 			if err != nil {
 				return c.refuse(err)
@@ -155,14 +159,15 @@ func (c *conn) send(ex *exchange) error {
 	first, left, err := c.firstBytes()
 	if err != nil {
 		ex.token = token.Token{}
-		return c.refuseExchange(ex, err)
+		return c.refuseOrRelay(ex, err)
 	}
 	if !ex.token.IsZero() && !isASCII(h.target.of(c.requests.pending())) {
 		c.warn(warnTarget, ex.use.Identity, "a request's target has bytes above ASCII, which servers may read in different ways; it is passed on as it is", "destination", ex.use.Destination)
 	}
 	begun := len(c.requests.pending()) > h.size()
 	ex.expects = left != 0 && !begun && expectsContinue(c.requests.pending()[:h.size()])
-	waits, last, tok := h.upgrade || h.form == authorityForm, h.last(), ex.token
+	strip := ex.leave(h, c.requests.pending())
+	waits, last, tok := ex.upgrade || ex.connect, h.last(), ex.token
 	ex.use.Sent = c.srv.now()
 	n := c.pipeline.push(ex) // from here on ex belongs to the responses
 	if c.endsHere() {
@@ -175,7 +180,7 @@ func (c *conn) send(ex *exchange) error {
 	if left == 0 {
 		c.pipeline.whole.Store(n)
 	}
-	if err = c.requests.sendHead(h, first, tok); err == nil && left != 0 {
+	if err = c.requests.sendHead(h, first, tok, strip); err == nil && left != 0 {
 		err = c.sendBody(n, left)
 	}
 	if last {
@@ -200,6 +205,8 @@ func (c *conn) sendFailed(n uint32, err error) error {
 		c.rest = restUnknown
 		c.await(n)
 		return errEnded
+	case errors.As(err, &bad) && c.harmless():
+		return c.relayBodyUnread(n, bad)
 	case errors.As(err, &bad):
 		c.rest = restUnknown
 		return c.cut(n, bad)
@@ -216,7 +223,7 @@ func (c *conn) firstBytes() (first int, left int64, err error) {
 	body := c.requests.pending()[h.size():]
 	switch {
 	case h.chunked:
-		c.chunks.start(true)
+		c.startChunks()
 		n, done, err := c.chunks.feed(body)
 		if !done {
 			left = whole
@@ -229,15 +236,23 @@ func (c *conn) firstBytes() (first int, left int64, err error) {
 	return h.size(), 0, nil
 }
 
-// sendHead writes the first pending bytes, with the token where one is due.
-func (h *half) sendHead(head *head, first int, t token.Token) error {
-	if t.IsZero() {
+// sendHead writes the first pending bytes, with the token where one is due, and without
+// offers of protocols that carry requests if those are to be stripped.
+func (h *half) sendHead(head *head, first int, t token.Token, strip bool) error {
+	if t.IsZero() && !strip {
 		return h.flush(first)
 	}
 	s := scratches.Get().(*scratch)
 	defer s.release()
 	b := h.pending()
-	s.data = appendInjected(s.data, b, head, t)
+	if t.IsZero() {
+		s.data = append(s.data, b[:head.size()]...)
+	} else {
+		s.data = appendInjected(s.data, b, head, t)
+	}
+	if strip {
+		s.data = withoutOffers(s.data)
+	}
 	s.data = append(s.data, b[head.size():first]...)
 	if err := h.write(s.data); err != nil {
 		return err
@@ -260,7 +275,7 @@ func (c *conn) cut(n uint32, bad *refusal) error {
 		return bad
 	}
 	c.pipeline.pop()
-	return c.say(ex, badRequest(ex, bad))
+	return c.say(ex, c.badRequest(ex, bad))
 }
 
 // deliver waits for what the client may still receive.
@@ -282,7 +297,7 @@ func (c *conn) upstreamFailed() error {
 		ex.use.Outcome, ex.use.Reason = workload.UpstreamFailed, c.dialErr
 		c.record(ex)
 	} else {
-		c.recordConnection(workload.UpstreamFailed, c.dialErr)
+		c.recordConnection(telemetry.Use{Outcome: workload.UpstreamFailed, Reason: c.dialErr})
 	}
 	return c.dialErr
 }

@@ -77,7 +77,7 @@ func (c *conn) upstreamEnded(err error) {
 // returns io.EOF.
 func (c *conn) relayResponse() error {
 	in, r := &c.responses, &c.response
-	if n := emptyLines(in.pending()); n > 0 {
+	if n := lineEnds(in.pending()); n > 0 {
 		return in.flush(n)
 	}
 	ex := c.pipeline.front()
@@ -115,9 +115,9 @@ func (c *conn) relayResponse() error {
 	return c.endIfLast()
 }
 
-// emptyLines returns how many bytes are no part of what follows: some servers send a
+// lineEnds returns how many bytes are no part of what follows: some servers send a
 // line end after a body, and clients that mind it end the connection themselves.
-func emptyLines(b []byte) (n int) {
+func lineEnds(b []byte) (n int) {
 	for n < len(b) && (b[n] == '\r' || b[n] == '\n') {
 		n++
 	}
@@ -165,15 +165,15 @@ func (c *conn) foresee(ex *exchange, kind body) {
 	n := p.answered.Load() + 1
 	early := !reached(p.whole.Load(), n)
 	switch {
-	case kind == switchedHead:
+	case kind == switchedHead, c.mode.Load() == modeOpaque:
 		return
 	case kind == closeBody:
-		c.mode.Store(modeBroken)
+		c.sendNoMore(modeBroken)
 	case c.response.doubt != nil:
-		c.mode.Store(modeLast)
+		c.sendNoMore(modeLast)
 		c.warn(warnResponse, ex.use.Identity, "clients may differ about where a response ends; its connection ends with it", "peer", c.peer.String(), "error", c.response.doubt)
 	case early:
-		c.mode.Store(modeLast)
+		c.sendNoMore(modeLast)
 	default:
 		return
 	}
@@ -199,7 +199,7 @@ func (c *conn) endIfLast() error {
 	case c.mode.Load() != modeLast, !c.halted.Load() && !reached(p.whole.Load(), p.answered.Load()):
 		return nil
 	case p.outstanding() > 0:
-		c.mode.Store(modeBroken)
+		c.sendNoMore(modeBroken)
 		c.wakeUp()
 		return nil
 	}
@@ -272,7 +272,9 @@ func (c *conn) relayChunks() error {
 // endUnsolicited passes on what no request asked for, such as a body where none may be,
 // and ends the connection: what comes next cannot be told from an answer.
 func (c *conn) endUnsolicited() error {
-	c.mode.Store(modeLast)
+	if !c.sendNoMore(modeLast) {
+		return nil // somebody did, unread
+	}
 	c.warn(warnResponse, "", "the destination sent bytes that no request asked for; the connection ends", "peer", c.peer.String(), "error", errUnsolicited)
 	if err := c.responses.flush(len(c.responses.pending())); err != nil {
 		return err
@@ -294,7 +296,7 @@ func (c *conn) giveUp(ex *exchange, err error) error {
 		}
 		return io.EOF
 	case errors.As(err, &bad):
-		c.mode.Store(modeBroken)
+		c.sendNoMore(modeBroken)
 		c.wakeUp()
 		c.warn(warnResponse, ex.use.Identity, "a response cannot be framed; it is relayed to the end of its connection", "peer", c.peer.String(), "error", err)
 		if err := in.move(whole); err != nil {

@@ -48,8 +48,8 @@ func TestResponseFraming(t *testing.T) {
 	}
 }
 
-// doubtful are whole responses about whose end clients differ.
-var doubtful = map[string]string{
+// doubtfulAnswers are whole responses about whose end clients differ.
+var doubtfulAnswers = map[string]string{
 	"list of equal lengths":       "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nhi",
 	"space before a colon":        "HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nhi",
 	"space before another colon":  "HTTP/1.1 200 OK\r\nX : y\r\nContent-Length: 2\r\n\r\nhi",
@@ -72,7 +72,7 @@ var doubtful = map[string]string{
 // then the end, so that none takes what follows for another one, and each may send
 // its next request on another connection.
 func TestDoubtfulResponse(t *testing.T) {
-	for name, response := range doubtful {
+	for name, response := range doubtfulAnswers {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			client, upstream := w.pair()
@@ -100,8 +100,8 @@ func TestDoubtfulResponseBeforeOthers(t *testing.T) {
 	client, upstream := w.pair()
 	client.send(get + "\r\n" + get + "\r\n")
 	upstream.expect(get + bearer + "\r\n" + get + bearer + "\r\n")
-	upstream.send(doubtful["coded"])
-	client.expect(doubtful["coded"])
+	upstream.send(doubtfulAnswers["coded"])
+	client.expect(doubtfulAnswers["coded"])
 	upstream.send(ok)
 	client.expect(ok)
 	w.use(workload.Injected)

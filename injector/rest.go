@@ -70,7 +70,7 @@ func (c *conn) skipHead() {
 	c.requests.consume(h.size())
 	switch {
 	case h.chunked:
-		c.chunks.start(true)
+		c.startChunks()
 		c.rest = restChunks
 	case h.length > 0:
 		c.rest, c.restLeft = restBody, h.length

@@ -43,7 +43,7 @@ type Server struct {
 	recorder  Recorder
 	log       *slog.Logger
 	now       func() time.Time
-	limits    Limits
+	inForce   atomic.Pointer[Limits]
 
 	ctx   context.Context // ends with the last connection
 	stop  context.CancelFunc
@@ -53,6 +53,8 @@ type Server struct {
 	sweeping sync.Once
 	draining atomic.Bool
 	budget   *logbudget.Budget // of warnings
+
+	unknownHosts unknownHosts // that were told
 
 	mu        sync.Mutex // guards what follows
 	listeners map[net.Listener]struct{}
@@ -77,11 +79,13 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		flows: cfg.Flows, processes: cfg.Processes, policies: cfg.Policies, tokens: cfg.Tokens,
 		verifier: cfg.Verifier, servers: cfg.Servers, dialer: cfg.Dialer, verdicts: cfg.Verdicts, recorder: cfg.Recorder,
-		log: cfg.Log, now: cfg.Now, limits: cfg.Limits.withDefaults(),
+		log: cfg.Log, now: cfg.Now,
 		budget:    logbudget.New(logbudget.Config{Now: cfg.Now}),
 		listeners: map[net.Listener]struct{}{},
 		conns:     map[*conn]struct{}{},
 	}
+	limits := cfg.Limits.withDefaults()
+	s.inForce.Store(&limits)
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -134,7 +138,7 @@ func (s *Server) accept(accepted net.Conn) {
 	}
 	c := s.newConn(client, flow)
 	if !s.admit(c) {
-		c.warn(warnFull, "", "a connection was reset: too many are open, or the agent is ending", "image", flow.Image.String(), "limit", s.limits.Connections)
+		c.warn(warnFull, "", "a connection was reset: too many are open, or the agent is ending", "image", flow.Image.String(), "limit", s.limits().Connections)
 		c.cancel()
 		s.flows.Release(flow)
 		reset(client)
@@ -145,7 +149,7 @@ func (s *Server) accept(accepted net.Conn) {
 func (s *Server) admit(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining.Load() || len(s.conns) >= s.limits.Connections {
+	if s.draining.Load() || len(s.conns) >= s.limits().Connections {
 		return false
 	}
 	s.conns[c] = struct{}{}
@@ -252,7 +256,7 @@ func (s *Server) sweepUntilStopped() {
 
 // sweep looks at every connection and ends what waits for too long.
 func (s *Server) sweep() {
-	now, max := s.ticks.Add(1), s.limits.ages()
+	now, max := s.ticks.Add(1), s.limits().ages()
 	s.eachConn(func(c *conn) { c.sweep(now, max) })
 }
 

@@ -139,7 +139,7 @@ func TestShutdown(t *testing.T) {
 }
 
 func TestShutdownEndsWhatDoesNotEnd(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, with(ledger(open)))
 	client, upstream := w.pair()
 	client.send("\x16")
 	upstream.expect("\x16")
@@ -270,7 +270,7 @@ func TestUnansweredRequestIsReset(t *testing.T) {
 }
 
 func TestIdleRelayLastsLonger(t *testing.T) {
-	w := newWorld(t, shortLimits)
+	w := newWorld(t, shortLimits, with(ledger(open)))
 	client, upstream := w.pair()
 	client.send("\x16")
 	upstream.expect("\x16")

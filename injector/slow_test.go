@@ -134,7 +134,7 @@ func TestTricklingStreams(t *testing.T) {
 	burst := strings.Repeat("x", 2*largeBuffer)
 	for name, s := range streams {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, shortLimits)
+			w := newWorld(t, shortLimits, with(ledger(open)))
 			from, to := s.start(w)
 			sent := make(chan struct{})
 			go func() { defer close(sent); from.send(s.frame(burst)) }()
@@ -170,7 +170,7 @@ func passedOn(c *conn) bool {
 func TestStalledStreams(t *testing.T) {
 	for name, s := range streams {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, steadyLimits)
+			w := newWorld(t, steadyLimits, with(ledger(open)))
 			from, to := s.start(w)
 			must(t, to.conn.SetReadBuffer(4096))
 			wrote := from.flood(s.frame)
@@ -193,7 +193,7 @@ func TestStalledStreams(t *testing.T) {
 func TestSlowReaders(t *testing.T) {
 	for name, s := range streams {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, steadyLimits)
+			w := newWorld(t, steadyLimits, with(ledger(open)))
 			from, to := s.start(w)
 			must(t, to.conn.SetReadBuffer(64<<10))
 			wrote := from.flood(s.frame)

@@ -12,15 +12,15 @@ import (
 // ends in the same place, and says where they may differ. It has as little in common
 // with the package as readMessage.
 var (
-	statusLine = regexp.MustCompile(`^HTTP/1\.([0-9]) ([1-9][0-9][0-9])( [^\x00-\x08\x0a-\x1f\x7f]*)?$`)
-	emptyLine  = regexp.MustCompile(`\r?\n\r?\n`)
-	lineEnd    = regexp.MustCompile(`\r?\n`)
-	looseField = regexp.MustCompile("^([!#$%&'*+.^_`|~0-9A-Za-z-]+)([ \\t]*):([^\\x00-\\x08\\x0a-\\x1f\\x7f]*)$")
-	folded     = regexp.MustCompile(`^[ \t][^\x00-\x08\x0a-\x1f\x7f]*$`)
-	padded     = regexp.MustCompile(`(?i)^transfer-encoding[ \t]*:.*[^ \t].*[ \t]$`)
-	aboutBody  = regexp.MustCompile(`(?i)^(content-length|transfer-encoding)[ \t]*:`)
-	looseChunk = regexp.MustCompile(`^0*([0-9A-Fa-f]{0,15})[ \t]*(;[^\x00-\x08\x0a-\x1f\x7f]*\r|\r?)\n`)
-	someDigit  = regexp.MustCompile(`^[0-9A-Fa-f]`)
+	statusLine   = regexp.MustCompile(`^HTTP/1\.([0-9]) ([1-9][0-9][0-9])( [^\x00-\x08\x0a-\x1f\x7f]*)?$`)
+	looseHeadEnd = regexp.MustCompile(`\r?\n\r?\n`)
+	lineEnd      = regexp.MustCompile(`\r?\n`)
+	looseField   = regexp.MustCompile("^([!#$%&'*+.^_`|~0-9A-Za-z-]+)([ \\t]*):([^\\x00-\\x08\\x0a-\\x1f\\x7f]*)$")
+	folded       = regexp.MustCompile(`^[ \t][^\x00-\x08\x0a-\x1f\x7f]*$`)
+	padded       = regexp.MustCompile(`(?i)^transfer-encoding[ \t]*:.*[^ \t].*[ \t]$`)
+	aboutBody    = regexp.MustCompile(`(?i)^(content-length|transfer-encoding)[ \t]*:`)
+	looseChunk   = regexp.MustCompile(`^0*([0-9A-Fa-f]{0,15})[ \t]*(;[^\x00-\x08\x0a-\x1f\x7f]*\r|\r?)\n`)
+	someDigit    = regexp.MustCompile(`^[0-9A-Fa-f]`)
 )
 
 // reading is a response as clients read it.
@@ -53,7 +53,7 @@ func answersIn(s string, requests int) (n int) {
 // closed.
 func readAnswer(s string) (r reading, err error) {
 	start := len(s) - len(strings.TrimLeft(s, "\r\n"))
-	end := emptyLine.FindStringIndex(s[start:])
+	end := looseHeadEnd.FindStringIndex(s[start:])
 	if end == nil {
 		return r, errUnfinished
 	}

@@ -2,6 +2,7 @@ package injector
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -80,85 +81,21 @@ func isScheme(b []byte) bool {
 	return true
 }
 
-// pathWithin cuts query and fragment off the part of a target that starts at
-// from, and gives its place in the buffer.
+// pathWithin cuts the query off the part of a target that starts at from, and gives
+// its place in the buffer. A fragment has no place in a target: some servers cut it
+// off, for others it is a part of the path, and so it is one here, and a doubtful one.
 func pathWithin(target []byte, offset uint32, from int) span {
-	end := bytes.IndexAny(target[from:], "?#")
+	end := bytes.IndexByte(target[from:], '?')
 	if end < 0 {
 		end = len(target) - from
 	}
 	return span{offset + uint32(from), offset + uint32(from+end)}
 }
 
-// pathAllowed reports whether a rule's paths, prefixes that end in "/" or exact
-// paths, hold this one. A path that a server may understand as another one (dot
-// segments, also with parameters behind them as Java's servers take them off, an
-// encoded dot, slash, backslash or percent sign, an empty segment, a backslash) is in
-// no rule that names paths.
-func pathAllowed(paths []string, path []byte) bool {
-	if len(paths) == 0 {
-		return true
-	}
-	if len(path) == 0 {
-		path = []byte("/")
-	}
-	if path[0] != '/' || ambiguousPath(path) {
-		return false
-	}
-	for _, p := range paths {
-		if string(path) == p || strings.HasSuffix(p, "/") && len(path) > len(p) && string(path[:len(p)]) == p {
-			return true
-		}
-	}
-	return false
+// inPaths reports whether a rule's paths, prefixes that end in "/" or exact paths,
+// hold this one, which has to be a safe one.
+func inPaths(paths []string, path []byte) bool {
+	return slices.ContainsFunc(paths, func(p string) bool {
+		return string(path) == p || strings.HasSuffix(p, "/") && len(path) > len(p) && string(path[:len(p)]) == p
+	})
 }
-
-func ambiguousPath(path []byte) bool {
-	for i, c := range path {
-		switch c {
-		case '\\':
-			return true
-		case '%':
-			if encodesSeparator(path[i+1:]) {
-				return true
-			}
-		case '/':
-			if isDotSegment(path[i+1:]) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// isDotSegment reports whether the path goes on with a segment that is "", "." or
-// "..", with parameters behind it or not. The path's own end is none.
-func isDotSegment(rest []byte) bool {
-	if len(rest) == 0 {
-		return false
-	}
-	end := bytes.IndexAny(rest, "/;")
-	if end < 0 {
-		end = len(rest)
-	}
-	switch string(rest[:end]) {
-	case "", ".", "..":
-		return true
-	}
-	return false
-}
-
-// encodesSeparator looks for 2e, 2f, 5c after a percent sign, for 25, which a server
-// that decodes twice takes for another percent sign, and for what encodes nothing.
-func encodesSeparator(hex []byte) bool {
-	if len(hex) < 2 || !isHex(hex[0]) || !isHex(hex[1]) {
-		return true
-	}
-	switch string([]byte{hex[0], hex[1] | 0x20}) {
-	case "2e", "2f", "5c", "25":
-		return true
-	}
-	return false
-}
-
-func isHex(c byte) bool { return digit(c) || c|0x20 >= 'a' && c|0x20 <= 'f' }

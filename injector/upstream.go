@@ -59,7 +59,7 @@ type race struct {
 
 // connect returns the first connection that is established.
 func (c *conn) connect(ctx context.Context) (*net.TCPConn, netip.AddrPort, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.srv.limits.Dial)
+	ctx, cancel := context.WithTimeout(ctx, c.srv.limits().Dial)
 	r := &race{c: c, results: make(chan attempt), resolved: make(chan found, 1), goals: c.goals}
 	defer r.abandon(cancel)
 	r.dial(ctx, c.flow.Original)

@@ -15,6 +15,7 @@ const (
 	warnAttribution = "attribution"
 	warnUnverified  = "unverified"
 	warnFailure     = "failure"
+	warnProtocol    = "protocol"
 	warnResponse    = "response"
 	warnTarget      = "target"
 )

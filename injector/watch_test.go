@@ -55,7 +55,7 @@ func TestHeadAfterBrokenResponseEnds(t *testing.T) {
 // A word that could begin a request, and nothing after it, is relayed: whoever
 // sent it may be waiting for the answer.
 func TestUnfinishedFirstLineIsRelayed(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, with(ledger(open)))
 	client, upstream := w.pair()
 	client.send("ruok")
 	w.waitFor("it may yet be HTTP", inPhase(phaseOpening))

@@ -75,6 +75,18 @@ func (p *policy) Destination(host string, port uint16) *workload.Destination {
 	return nil
 }
 
+func (p *policy) AtPort(port uint16) (at []*workload.Destination) {
+	if p.any != nil {
+		return []*workload.Destination{p.any}
+	}
+	for _, d := range p.destinations {
+		if d.Ports[0] == port {
+			at = append(at, d)
+		}
+	}
+	return at
+}
+
 // world is everything around an injector: it implements the interfaces that the
 // package consumes, and holds a listener in the place of the destination.
 type world struct {
@@ -93,6 +105,7 @@ type world struct {
 	attribute func(context.Context) (*workload.Process, error)
 	getToken  func(context.Context, token.Request) (token.Token, error)
 	verify    func(host string, addr netip.AddrPort) error
+	knows     func(d *workload.Destination, addr netip.AddrPort) bool
 	servedBy  func(local, remote netip.AddrPort) error
 	others    func(host string, addr netip.AddrPort) ([]netip.Addr, error)
 	dial      func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error)
@@ -126,6 +139,7 @@ func newWorld(t testing.TB, changes ...func(*world, *Config)) *world {
 	}
 	w.getToken = func(context.Context, token.Request) (token.Token, error) { return tok, nil }
 	w.verify = func(string, netip.AddrPort) error { return nil }
+	w.knows = func(_ *workload.Destination, addr netip.AddrPort) bool { return addr == original }
 	w.servedBy = func(_, _ netip.AddrPort) error { return errors.New("asked without a reason") }
 	w.others = func(string, netip.AddrPort) ([]netip.Addr, error) { return nil, errors.New("no such host") }
 	w.dial = func(ctx context.Context, _ netip.AddrPort) (*net.TCPConn, error) { return w.connect(ctx) }
@@ -230,6 +244,7 @@ func (w *world) Alternatives(_ context.Context, identity string, d *workload.Des
 	w.lookedUpFor.Store(&identity)
 	return w.others(host, addr)
 }
+func (w *world) Knows(d *workload.Destination, addr netip.AddrPort) bool { return w.knows(d, addr) }
 func (w *world) ServedBy(_ context.Context, _ workload.Flow, _ workload.Selector, local, remote netip.AddrPort) error {
 	return w.servedBy(local, remote)
 }

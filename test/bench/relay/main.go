@@ -133,6 +133,8 @@ type nobody struct{}
 func (nobody) Current() injector.Policy                                { return nobody{} }
 func (nobody) Identify(*workload.Process) (*workload.Identity, error)  { return nil, nil }
 func (nobody) Destination(string, uint16) *workload.Destination        { return nil }
+func (nobody) AtPort(uint16) []*workload.Destination                   { return nil }
+func (nobody) Knows(*workload.Destination, netip.AddrPort) bool        { return false }
 func (nobody) Get(context.Context, token.Request) (token.Token, error) { return token.Token{}, nil }
 func (nobody) Rejected(token.Request, token.Token)                     {}
 func (nobody) Alternatives(context.Context, string, *workload.Destination, string, netip.AddrPort) ([]netip.Addr, error) {
