@@ -24,6 +24,8 @@ type Config struct {
 	// LocalAPIIdentity names the identity whose token a caller of the local API
 	// with the API key gets, "" for none.
 	LocalAPIIdentity string
+	// Limits bound redirected connections.
+	Limits Limits
 }
 
 // OperatorSource says how an identity enrols with an operator.
@@ -125,6 +127,7 @@ func (f *configFile) compile(accounts workload.Accounts) (*Config, []registry.Pr
 	c := &Config{Policy: policy, Operators: map[string]OperatorSource{}}
 	problems = append(problems, f.compileSources(c)...)
 	problems = append(problems, f.compileLocalAPI(c)...)
+	problems = append(problems, f.Limits.compile(&c.Limits)...)
 	if len(f.Identities) == 0 {
 		warnings = append(warnings, registry.Problem{Path: "identities", Reason: "no identity is declared, so no process gets a token"})
 	}

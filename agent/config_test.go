@@ -73,6 +73,15 @@ destinations:
     enforce: false
     connections_before: count
 local_api: {identity: billing}
+limits:
+  head_bytes: 131072
+  head_fields: 500
+  head_time: 1m
+  decision_time: 5s
+  dial_time: 10s
+  reader_pause: 1h
+  idle: 30m
+  tunnel_idle: 48h
 `
 
 func parse(t *testing.T, content string) (*Config, []Warning) {

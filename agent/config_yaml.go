@@ -17,6 +17,7 @@ type configFile struct {
 	Identities   []identityEntry    `yaml:"identities"`
 	Destinations []destinationEntry `yaml:"destinations"`
 	LocalAPI     localAPIEntry      `yaml:"local_api"`
+	Limits       limitsEntry        `yaml:"limits"`
 }
 
 type identityEntry struct {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/lanyardhq/lanyard/injector"
 	"github.com/lanyardhq/lanyard/internal/localapi"
 	"github.com/lanyardhq/lanyard/internal/probe"
 	"github.com/lanyardhq/lanyard/internal/registry"
@@ -130,6 +131,7 @@ func (a *Agent) goLive(config *Config, next sourceSet) {
 	a.attributor.SetInterest(interestOf(a.registry.Current(), config.Policy))
 	a.tokens.Update(both)
 	a.registry.Swap(config.Policy)
+	a.injector.SetLimits(injectorLimits(config.Limits))
 	a.tokens.Update(next.forCache())
 	a.board.Configure(audiences(config.Policy), func(identity string) bool {
 		return former[identity].client != next[identity].client
@@ -139,6 +141,15 @@ func (a *Agent) goLive(config *Config, next sourceSet) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sources, a.localName = next, config.LocalAPIIdentity
+}
+
+// injectorLimits are the limits as the injector takes them, which keeps the number of
+// its connections.
+func injectorLimits(l Limits) injector.Limits {
+	return injector.Limits{
+		HeadBytes: l.HeadBytes, HeadFields: l.HeadFields, Head: l.HeadTime, Decision: l.Decision,
+		Dial: l.Dial, Stall: l.Pause, Idle: l.Idle, Relay: l.TunnelIdle,
+	}
 }
 
 // renewKeys renews the keys of the identities' workloads until ctx ends.
