@@ -43,6 +43,8 @@ NPM_PACKAGE := $(shell command -v npm >/dev/null || echo npm)
 # The clients whose requests the end-to-end tests send, and who receives them.
 TEST_PACKAGES := curl wget git nginx-light caddy python3 python3-requests ruby php-cli nodejs python3-jwt python3-cryptography iproute2
 TEST_PACKAGES += $(NPM_PACKAGE)
+# The JDK's client, and the library of Tomcat.
+TEST_PACKAGES += openjdk-17-jdk-headless libtomcat10-java
 DEMO_PACKAGES := curl
 
 # What the benchmark compares with, and what makes its load.

@@ -106,6 +106,14 @@ func (w *world) startLedger(addresses ...netip.Addr) *recorder {
 	if len(addresses) == 0 {
 		addresses = []netip.Addr{ledgerV4, ledgerV6}
 	}
+	ledger := w.newLedger()
+	w.serve(port, ledger, addresses...)
+	return ledger
+}
+
+// newLedger makes the protected API, which is to be served.
+func (w *world) newLedger() *recorder {
+	w.t.Helper()
 	ledger := &recorder{}
 	inside := http.HandlerFunc(func(out http.ResponseWriter, q *http.Request) {
 		claims, _ := verify.FromContext(q.Context()) // which has it: Protect lets no other pass
@@ -120,7 +128,6 @@ func (w *world) startLedger(addresses ...netip.Addr) *recorder {
 	}
 	w.t.Cleanup(verifier.Close)
 	ledger.next = verifier.Protect(inside)
-	w.serve(port, ledger, addresses...)
 	return ledger
 }
 
