@@ -145,6 +145,9 @@ func (c *conn) say(ex *exchange, p *problem) error {
 // limit of a head does not hold while the answer waits for its turn.
 func (c *conn) refuse(err error) error {
 	c.requests.watch.enter(phaseReading)
+	if c.head.doubt != nil {
+		err = c.head.doubt // it came first
+	}
 	ex := c.describe()
 	ex.use.Outcome = workload.NotHTTP
 	return c.refuseOrRelay(ex, err)

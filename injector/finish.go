@@ -16,7 +16,7 @@ func (c *conn) endsHere() bool {
 // connection closed, and may send it again on another one.
 func (c *conn) notSent(ex *exchange, why error) error {
 	ex.withdraw(workload.NotSent, why)
-	ex.use.Anonymous, ex.use.Nearby = "", "" // it did not leave
+	ex.use.Refusal, ex.use.Anonymous, ex.use.Nearby = "", "", "" // it neither left nor was refused
 	return c.leave(ex)
 }
 

@@ -32,6 +32,9 @@ type head struct {
 	seen      authorities
 
 	maxBytes, maxFields int // what it may hold; 0 is the default
+
+	lenient bool     // what is doubtful and frames and routes nothing is passed over
+	doubt   *refusal // the first of it, or nil
 }
 
 // form is the form of a request target, RFC 9112 §3.2.
@@ -64,7 +67,7 @@ func (h *head) size() int { return h.next }
 // complete. b must start with the same bytes on every call.
 func (h *head) parse(b []byte) (bool, error) {
 	for !h.done {
-		end, next, err := nextLine(b, h.next)
+		end, next, err := h.line(b)
 		switch {
 		case err != nil:
 			return false, err
@@ -121,11 +124,13 @@ func digit(c byte) bool { return c >= '0' && c <= '9' }
 
 func (h *head) field(b []byte, from, to, next int) error {
 	if h.fields++; h.fields > h.maxFields {
-		return errFieldCount
+		if err := h.pass(errFieldCount); err != nil {
+			return err
+		}
 	}
 	name, value, err := splitField(b, from, to)
 	if err != nil {
-		return err
+		return h.passField(err, b[from:to])
 	}
 	switch n := name.of(b); len(n) {
 	case len("host"):
@@ -153,7 +158,7 @@ func (h *head) field(b []byte, from, to, next int) error {
 		}
 	case len("content-length"):
 		if isName(n, "content-length") {
-			return h.addLength(value.of(b))
+			return h.passLength(h.addLength(value.of(b)), value.of(b))
 		}
 	case len("transfer-encoding"):
 		if isName(n, "transfer-encoding") {

@@ -25,6 +25,12 @@ func judge(t *talk) error {
 	if len(t.sent) > 0 && !httpLine.MatchString(t.sent) {
 		return fmt.Errorf("took for HTTP what does not begin so")
 	}
+	if err := judgeOutOfStep(t); err != nil {
+		return err
+	}
+	if isDoubtful(t) {
+		return judgeDoubtful(t)
+	}
 	if t.odd != nil {
 		return fmt.Errorf("forwarded what is no request: %w", t.odd)
 	}
@@ -32,9 +38,6 @@ func judge(t *talk) error {
 		return err
 	}
 	if err := judgeCount(t); err != nil {
-		return err
-	}
-	if err := judgeOutOfStep(t); err != nil {
 		return err
 	}
 	rest := t.sent[len(emptyLine.FindString(t.sent)):]

@@ -60,6 +60,9 @@ func (c *conn) serveRequest() error {
 	if c.endsHere() {
 		return c.notSent(ex, errEnds)
 	}
+	if c.head.doubt != nil {
+		return c.sendDoubtful(ex)
+	}
 	c.requests.watch.enter(phaseDeciding)
 	p := c.authorize(c.decisionContext(), ex, c.requests.pending())
 	c.requests.watch.enter(phaseReading)
@@ -90,6 +93,9 @@ func (c *conn) readHead() error {
 			}
 			done, err := c.head.parse(b)
 			if err != nil {
+				if c.rereads(err) {
+					continue
+				}
 				return c.refuse(err)
 			}
 			if done {

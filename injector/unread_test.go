@@ -131,3 +131,66 @@ func TestSlowHeadGoesOnUnread(t *testing.T) {
 		t.Errorf("record %+v", u)
 	}
 }
+
+// At the address of a destination, a doubtful request for another host goes on as it
+// is, and is the last one of its connection.
+func TestDoubtfulRequestForAnotherHost(t *testing.T) {
+	for name, c := range map[string]struct{ sent, code string }{
+		"bare LF":              doubtful["bare LF"],
+		"one bare LF":          {"GET / HTTP/1.1\r\nHost: elsewhere.internal\nX: y\r\n\r\n", "bare_lf"},
+		"two equal lengths":    doubtful["two equal lengths"],
+		"many fields":          doubtful["many fields"],
+		"space before a colon": {toElsewhere + "X : y\r\n\r\n", "field_name"},
+		"a control byte":       {toElsewhere + "X: \x01\r\n\r\n", "field_value"},
+	} {
+		for kind, change := range map[string]func(*workload.Destination){"closed": func(*workload.Destination) {}, "open": open} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				w := newWorld(t, with(ledger(change)))
+				client, upstream := w.pair()
+				client.send(get + "\r\n")
+				upstream.expect(get + bearer + "\r\n")
+				upstream.send(ok)
+				client.expect(ok)
+				w.use(workload.Injected)
+				client.send(c.sent + get + "\r\n")
+				upstream.expect(c.sent)
+				upstream.send(ok)
+				client.expect(ok)
+				client.expectEnd()
+				upstream.expectEnd()
+				if u := w.use(workload.NoDestination); u.Refusal != c.code || u.Anonymous != workload.AnonymousDoubtful || u.Nearby != "ledger" {
+					t.Errorf("record %+v", u)
+				}
+			})
+		}
+	}
+}
+
+// Where a registered host is anywhere in it, or what is doubtful frames or routes, it
+// is refused as ever.
+func TestDoubtfulRequestThatMayBeForADestination(t *testing.T) {
+	for name, c := range map[string]struct{ sent, code string }{
+		"two hosts":              {"GET / HTTP/1.1\nHost: elsewhere.internal\nHost: other.internal\n\n", "bare_lf"},
+		"the host in a field":    {"GET / HTTP/1.1\r\nHost: elsewhere.internal\r\nX: Ledger.Internal\nY: z\r\n\r\n", "bare_lf"},
+		"the host in the target": {"GET /?ledger.internal HTTP/1.1\nHost: elsewhere.internal\n\n", "bare_lf"},
+		"absolute":               {"GET http://elsewhere.internal/ HTTP/1.1\nHost: elsewhere.internal\n\n", "bare_lf"},
+		"no host":                {"GET / HTTP/1.0\n\n", "bare_lf"},
+		"a host with a space":    {toElsewhere + "Host : other\r\n\r\n", "field_name"},
+		"a coding with a space":  {toElsewhere + "Transfer-Encoding : chunked\r\n\r\n", "field_name"},
+		"a folded line":          doubtful["a folded line"],
+		"two lengths":            {toElsewhere + "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", "two_lengths"},
+		"length and coding":      {"POST / HTTP/1.1\nHost: elsewhere.internal\nContent-Length: 3\nTransfer-Encoding: chunked\n\n", "bare_lf"},
+		"a hidden line":          {toElsewhere + "X: y\rHost: other\r\n\r\n", "field_value"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			client, upstream := w.pair()
+			client.send(c.sent)
+			client.expectProblem("400", workload.BadRequest)
+			upstream.expectEnd()
+			if u := w.use(workload.BadRequest); u.Refusal != c.code {
+				t.Errorf("refused as %q, want %q", u.Refusal, c.code)
+			}
+		})
+	}
+}
