@@ -96,10 +96,10 @@ func (c *conn) fillBody() error {
 		return errHalted
 	}
 	switch err := c.requests.fill(); {
+	case c.halted.Load(): // also if bytes came between being woken and looking
+		return errHalted
 	case err != errKicked:
 		return err
-	case c.halted.Load():
-		return errHalted
 	case c.expired.Load():
 		return errIdle
 	}
