@@ -216,7 +216,22 @@ func TestCompileWarns(t *testing.T) {
 	for _, w := range warnings {
 		paths = append(paths, w.Path)
 	}
-	if want := []string{"identities[0].match", "destinations[0].hosts", "destinations[1].hosts[0]"}; !slices.Equal(paths, want) {
+	if want := []string{"identities[0].match", "destinations[0].hosts", "destinations[0].ports[0]", "destinations[1].hosts[0]", "destinations[1].ports[0]"}; !slices.Equal(paths, want) {
 		t.Errorf("got %v", warnings)
+	}
+}
+
+// TLS is ended at a destination that fails closed, which is said; elsewhere it passes.
+func TestTLSPortWarns(t *testing.T) {
+	for name, change := range map[string]func(*DestinationSpec){
+		"closed": func(*DestinationSpec) {}, "open": func(d *DestinationSpec) { d.OnFailure = "open" },
+		"observed": func(d *DestinationSpec) { d.Observe = true }, "another port": func(d *DestinationSpec) { d.Ports = []int{8443} },
+	} {
+		d := DestinationSpec{Name: "ledger", Hosts: []string{"ledger.internal"}, Ports: []int{80, 443}, Identities: []string{"billing"}}
+		change(&d)
+		_, warnings, err := Compile(Resources{Identities: []IdentitySpec{billing}, Destinations: []DestinationSpec{d}}, host)
+		if err != nil || (len(warnings) == 1 && warnings[0].Path == "destinations[0].ports[1]") != (name == "closed") {
+			t.Errorf("%s: %v, %v", name, warnings, err)
+		}
 	}
 }

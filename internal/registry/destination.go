@@ -50,6 +50,7 @@ func compileDestination(spec *DestinationSpec, accounts workload.Accounts, path 
 	if spec.Before != "" && d.OnFailure != workload.FailClosed {
 		r.wrong(path+".connections_before", "%q acts only where on_failure is closed, and here it is %s; leave it out, or write on_failure: closed", spec.Before, d.OnFailure)
 	}
+	checkTLSPort(d, path+".ports", r)
 	return d
 }
 
@@ -115,6 +116,15 @@ func checkUnknown(d *workload.Destination, path string, r *report) {
 		r.wrong(path, "%q acts only where on_failure is closed, and here it is %s; leave it out, or write on_failure: closed", d.Unknown, d.OnFailure)
 	case !d.Enforce:
 		r.wrong(path, "%q acts only where a token is due, and here enforce is false; leave it out", d.Unknown)
+	}
+}
+
+// checkTLSPort says what becomes of TLS, into which no token can be put: a destination
+// that fails closed gets none of it.
+func checkTLSPort(d *workload.Destination, path string, r *report) {
+	if i := slices.Index(d.Ports, portHTTPS); i >= 0 && d.Enforce && d.OnFailure == workload.FailClosed {
+		r.warn(element(path, i), "no token can be put into TLS, so that connections of %q's identities to port %d are ended (on_failure: closed); "+
+			"take the port out, or write on_failure: open to let them through without a token", d.Name, portHTTPS)
 	}
 }
 
