@@ -130,6 +130,10 @@ func (c *conn) becomeTunnel() error {
 	if p.listed {
 		c.placed = p
 	}
+	if p.due() && len(c.requests.pending()) > 0 {
+		c.warn(warnProtocol, c.caller.name(), "a connection carries what no token can be put into; it goes on without one", "destination", p.destination.Name,
+			"address", c.flow.Original.String(), "protocol", foreignProtocolOf(c.requests.pending()).String(), "image", c.flow.Image.String())
+	}
 	return errTunnel
 }
 

@@ -86,6 +86,9 @@ func TestOtherProtocolsElsewhere(t *testing.T) {
 				client.close()
 				upstream.expectEnd()
 				upstream.close()
+				if told := strings.Contains(w.logged(), "destination=ledger"); told != (name == "open") {
+					t.Errorf("logged %q", w.logged())
+				}
 				if u := w.use(c.outcome); u.Anonymous != c.anonymous || (u.Nearby != "") != (c.anonymous != "") {
 					t.Errorf("record %+v", u)
 				}

@@ -196,7 +196,7 @@ func TestOtherPeoplesTrafficHasNoSpan(t *testing.T) {
 	collector := receiver(t, "grpc")
 	recorder := setup(t, nil)
 	for _, outcome := range []workload.Outcome{
-		workload.NoIdentity, workload.NoDestination, workload.Untouched, workload.NotHTTP, workload.BadRequest,
+		workload.NoIdentity, workload.NoDestination, workload.Untouched, workload.NotHTTP, workload.BadRequest, workload.ProtocolRefused,
 	} {
 		u := use()
 		u.Outcome = outcome

@@ -40,7 +40,7 @@ func (r *Recorder) Use(u Use) {
 // one. The rest is other people's traffic: counted, but nobody's trace.
 func hasSpan(o workload.Outcome) bool {
 	switch o {
-	case workload.NoIdentity, workload.NoDestination, workload.Untouched, workload.NotHTTP, workload.BadRequest, workload.NotSent:
+	case workload.NoIdentity, workload.NoDestination, workload.Untouched, workload.NotHTTP, workload.BadRequest, workload.NotSent, workload.ProtocolRefused:
 		return false
 	}
 	return true
