@@ -1,5 +1,7 @@
 //go:build linux
 
+//lint:file-ignore SA1019 net/http agrees to no Upgrade to HTTP/2, and this test is about servers that do
+
 package e2e
 
 import (
