@@ -213,3 +213,18 @@ func someServer(t *testing.T) workload.Selector {
 	must(t, err)
 	return s
 }
+
+// Where no token can be due, an empty line is as much another's as all that follows.
+func TestEmptyLineElsewhere(t *testing.T) {
+	for name, world := range map[string]func(*world, *Config){
+		"observed": with(ledger(observe)), "not listed": with(ledger(foreign)),
+		"another address": func(w *world, _ *Config) { w.knows = func(*workload.Destination, netip.AddrPort) bool { return false } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, world)
+			client, upstream := w.pair()
+			client.send("\r\n" + get + "\r\n")
+			upstream.expect("\r\n" + get + "\r\n")
+		})
+	}
+}
