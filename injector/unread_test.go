@@ -117,6 +117,37 @@ func TestBodyGoesOnUnread(t *testing.T) {
 	}
 }
 
+// A response that comes before the body's end, or before that is doubtful, ends nothing
+// where no token can be due.
+func TestUnreadBodyOutlivesItsAnswer(t *testing.T) {
+	const head, begun, doubt = get + "Transfer-Encoding: chunked\r\n\r\n", "2\r\nab\r\n", "zz\r\n" + get + "\r\n"
+	for name, early := range map[string]bool{"answered before": true, "answered after": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, with(ledger(observe)))
+			client, upstream := w.pair()
+			client.send(head + begun)
+			upstream.expect(head + begun)
+			if early {
+				upstream.send(ok)
+				client.expect(ok)
+			}
+			client.send(doubt)
+			upstream.expect(doubt)
+			if !early {
+				upstream.send(ok)
+				client.expect(ok)
+			}
+			client.send("more")
+			upstream.expect("more")
+			upstream.send("and more")
+			client.expect("and more")
+			client.close()
+			upstream.close()
+			w.use(workload.Observed)
+		})
+	}
+}
+
 // A slow head is nobody's business either.
 func TestSlowHeadGoesOnUnread(t *testing.T) {
 	w := newWorld(t, shortLimits, with(ledger(observe)))
