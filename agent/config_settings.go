@@ -134,7 +134,7 @@ func checkChoice(name, value string, choices ...string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s %q is no choice; write %s", name, value, strings.Join(choices, ", "))
+	return fmt.Errorf("%s %q is not one of the choices; write %s", name, value, strings.Join(choices, ", "))
 }
 
 // settingsText is Settings without its methods.

@@ -51,7 +51,7 @@ func listenHere(ctx context.Context, p *probe.Probe, h *health, log *slog.Logger
 	return n, nil
 }
 
-// turnAway has the kernel turn away whoever comes to the listeners by himself. Have mu
+// turnAway has the kernel turn away who comes to the listeners without being sent. Have mu
 // held, or nobody else know of n.
 func (n *namespace) turnAway() {
 	if err := n.probe.TurnAway(n.ports()); err != nil {

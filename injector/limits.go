@@ -26,7 +26,7 @@ const (
 	failoverWait   = time.Second            // how long a client whose address failed may take to say whom it wants
 	openingWait    = 2 * time.Second        // silence after bytes that may yet become a request's first line; then they are relayed
 	sweepInterval  = time.Second            // resolution of all the limits below
-	acceptPause    = 50 * time.Millisecond  // after accept failed for want of file descriptors
+	acceptPause    = 50 * time.Millisecond  // after accept failed, as there was no file descriptor left
 	bytesPerSplice = 1 << 20                // moved by the kernel between two looks at the connection
 )
 

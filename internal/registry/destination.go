@@ -90,7 +90,7 @@ func choose[T ~string](text, path string, r *report, choices ...T) T {
 	for i, choice := range choices {
 		names[i] = string(choice)
 	}
-	r.wrong(path, "%q is no choice; write %s", text, strings.Join(names, " or "))
+	r.wrong(path, "%q is not one of the choices; write %s", text, strings.Join(names, " or "))
 	return choices[0]
 }
 

@@ -83,7 +83,7 @@ func TestNoDescriptors(t *testing.T) {
 	limitFiles(t, pid, lowestFree(t, pid)+1)
 	few := w.startCrowd(listedProgram, "-connections", "40", "-workers", "20").result(t)
 	limitFiles(t, pid, before)
-	// A caller that could not be looked at for want of a descriptor gets no token,
+	// A caller that could not be looked at as there was no descriptor gets no token,
 	// which this server does not mind: that counts as wrong.
 	if few.Broken+few.Refused == 0 || few.Answered+few.Broken+few.Refused+few.Wrong != 40 {
 		t.Errorf("connections that could not all be dialled: %+v, want some reset and none hanging", few)

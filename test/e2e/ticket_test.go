@@ -10,7 +10,7 @@ import (
 	"github.com/lanyardhq/lanyard/test/lab"
 )
 
-// wantTokenUnavailable makes a request that must end for want of a token, and
+// wantTokenUnavailable makes a request that must end without a token, and
 // returns what curl got.
 func (w *world) wantTokenUnavailable() string {
 	w.t.Helper()
