@@ -95,7 +95,7 @@ func judgeRecords(t *talk) error {
 	left := t.messages
 	for i, u := range t.uses {
 		if u.Outcome == workload.NotSent {
-			break // and so is everything after it
+			continue // where the one before it ended too slowly, it is recorded first
 		}
 		if answeredHere(u) {
 			if len(left) > 0 && !left[0].whole && u.Outcome == workload.BadRequest {
